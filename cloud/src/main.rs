@@ -1,2 +1,3 @@
-//! Placeholder.
+//! `sightline-hub`: the command line of the hub.
+
 fn main() {}

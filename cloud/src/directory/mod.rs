@@ -1,0 +1,1 @@
+//! Who is there now: gateways, cameras and regions from the retained live documents.

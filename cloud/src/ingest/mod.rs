@@ -1,0 +1,1 @@
+//! From the archive lane to the lake.

@@ -1,0 +1,1 @@
+//! The lake's files: Parquet tables and tar shards, written and read.

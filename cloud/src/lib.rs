@@ -1,0 +1,16 @@
+//! The hub: everything behind the gateways, as roles in one process.
+//!
+//! A role (broker, objects, ingest, api) is a module that never imports a sibling role: `app` builds them and hands
+//! each the handles it needs. `config`, `lake` and `directory` are no roles: they are what several roles speak through.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod config;
+
+pub mod directory;
+pub mod lake;
+
+pub mod api;
+pub mod broker;
+pub mod ingest;
+pub mod objects;
