@@ -1,0 +1,81 @@
+//! The commit: objects and the numbers they hold, in one transaction that begins with a comparison of versions.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Advance, Binding, Commit, LakeIndex, Outcome, RANGES_MAX, SEQ_END, Stream, objects, samples,
+    streams::{bind, seen, stream, write_stream},
+};
+use crate::tables::{Error, Tx};
+
+impl LakeIndex {
+    /// Names objects and the numbers they hold, all or nothing.
+    ///
+    /// Errors: those of the tables (after `Uncertain` the caller reads the streams again: what the commit brought is then
+    /// either all there or not at all); `Other` when an advance is empty, names a stream twice, adds a number that is
+    /// committed already, or goes beyond [`SEQ_END`] or [`RANGES_MAX`].
+    pub async fn commit(&self, commit: &Commit) -> Result<Outcome, Error> {
+        check(commit)?;
+        self.tables().write(async |tx| in_transaction(tx, commit).await).await
+    }
+}
+
+async fn in_transaction(tx: &mut Tx, commit: &Commit) -> Result<Outcome, Error> {
+    let mut current = Vec::with_capacity(commit.advances.len());
+    for advance in &commit.advances {
+        current.push(stream(tx, advance.stream).await?);
+    }
+    // Nothing is written before all versions have been compared, so that returning here leaves nothing behind.
+    let moved = |(s, a): &(&Stream, &Advance)| s.version != a.expected;
+    let conflicts: Vec<_> = current.iter().zip(&commit.advances).filter(moved).map(|(s, _)| s.clone()).collect();
+    if !conflicts.is_empty() {
+        return Ok(Outcome::Conflict(conflicts));
+    }
+    let owners: BTreeMap<_, _> = commit.advances.iter().map(|a| (a.stream.epoch, &a.owner)).collect();
+    for (epoch, owner) in owners {
+        if let Binding::Foreign(owner) = bind(tx, owner, epoch, commit.now).await? {
+            return Ok(Outcome::Foreign { epoch, owner });
+        }
+        seen(tx, epoch, commit.now).await?;
+    }
+    for (stream, advance) in current.iter_mut().zip(&commit.advances) {
+        advance_stream(stream, advance)?;
+        write_stream(tx, stream, commit.now).await?;
+    }
+    for object in &commit.objects {
+        objects::insert(tx, object, commit.now).await?;
+    }
+    samples::insert(tx, &commit.samples).await?;
+    Ok(Outcome::Committed(current))
+}
+
+fn advance_stream(stream: &mut Stream, advance: &Advance) -> Result<(), Error> {
+    let refuse =
+        |why: String| Err(Error::other(format!("commit to {} of epoch {}: {why}", stream.id.kind, stream.id.epoch)));
+    if advance.add.intersects(&stream.committed) {
+        let twice = advance.add.intersection(&stream.committed);
+        return refuse(format!("numbers {:?} are committed already", twice.ranges().first()));
+    }
+    let mut committed = stream.committed.clone();
+    committed.extend(&advance.add);
+    if committed.ranges().len() > RANGES_MAX {
+        return refuse(format!("more than {RANGES_MAX} ranges; commit the missing numbers first"));
+    }
+    stream.committed = committed;
+    stream.version += 1;
+    Ok(())
+}
+
+fn check(commit: &Commit) -> Result<(), Error> {
+    let mut named = BTreeMap::new();
+    for advance in &commit.advances {
+        let name = || format!("{} of epoch {}", advance.stream.kind, advance.stream.epoch);
+        if advance.add.is_empty() || advance.add.end() > SEQ_END {
+            return Err(Error::other(format!("commit to {}: nothing to add, or a number beyond {SEQ_END}", name())));
+        }
+        if named.insert(advance.stream, ()).is_some() {
+            return Err(Error::other(format!("commit names {} twice", name())));
+        }
+    }
+    Ok(())
+}

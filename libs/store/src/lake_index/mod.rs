@@ -1,0 +1,99 @@
+//! What is in the lake: its identity, what is committed of each gateway's logs, and the objects that hold it.
+//!
+//! The one owner of these tables. Objects are stored first, then one transaction names them and the sequence numbers
+//! they hold ([`LakeIndex::commit`]); only then is the watermark published ([`LakeIndex::watermark`]). The transaction
+//! compares each stream's version with the one that the caller built upon, so that two writers can never commit one
+//! number twice, whoever holds a lease or believes to.
+
+mod commit;
+mod objects;
+mod ranges;
+mod samples;
+mod schema;
+mod streams;
+mod types;
+
+pub use ranges::RangeSet;
+pub use types::{
+    Advance, Binding, Commit, Count, Format, Holding, Identity, Object, ObjectQuery, Outcome, SampleInput, SampleQuery,
+    SampleRow, Stream, StreamId,
+};
+
+use contract::Timestamp;
+
+use crate::tables::{Error, Tables, Tx};
+
+/// The largest sequence number that can be committed, one below: the tables hold signed 64-bit integers.
+pub const SEQ_END: u64 = i64::MAX as u64;
+/// The most ranges that a stream may have; a commit that needs more is refused. Ingest holds such records back.
+pub const RANGES_MAX: usize = 4096;
+/// The epochs of one gateway that a watermark names.
+const WATERMARK_EPOCHS: i64 = 4;
+/// The later ranges that a watermark names for one stream.
+const WATERMARK_RANGES: usize = 32;
+
+/// The lake's tables; a cheap clone.
+#[derive(Clone)]
+pub struct LakeIndex {
+    tables: Tables,
+}
+
+impl LakeIndex {
+    /// Makes or upgrades the tables, and gives the lake its identity when it has none.
+    pub async fn open(tables: Tables, now: Timestamp) -> Result<Self, Error> {
+        tables.migrate(&schema::MIGRATIONS).await?;
+        let (lake, incarnation) = (random_id()?, random_id()?);
+        tables
+            .write(async |tx| {
+                tx.sql(
+                    "INSERT INTO lake (id, incarnation, created_at) SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT) \
+                     WHERE NOT EXISTS (SELECT 1 FROM lake)",
+                )
+                .bind(lake.as_str())
+                .bind(incarnation.as_str())
+                .bind(now.0)
+                .execute()
+                .await
+            })
+            .await?;
+        Ok(Self { tables })
+    }
+
+    /// The tables below, for sets of other owners in the same database.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Which lake this is.
+    pub async fn identity(&self) -> Result<Identity, Error> {
+        self.tables.read(identity).await
+    }
+
+    /// Begins a new life of the lake: after it was restored from a backup. Gateways then state what they hold.
+    pub async fn new_incarnation(&self) -> Result<Identity, Error> {
+        let incarnation = random_id()?;
+        self.tables
+            .write(async |tx| {
+                tx.sql("UPDATE lake SET incarnation = $1").bind(incarnation.as_str()).execute().await?;
+                identity(tx).await
+            })
+            .await
+    }
+}
+
+async fn identity(tx: &mut Tx) -> Result<Identity, Error> {
+    let row = tx.sql("SELECT id, incarnation FROM lake").fetch_one().await?;
+    Ok(Identity { lake: row.get("id")?, incarnation: row.get("incarnation")? })
+}
+
+/// 128 random bits as 32 hex digits.
+fn random_id() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|e| Error::other(format!("the system gives no random bytes: {e}")))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+/// A number as the tables hold it.
+fn signed(number: u64, what: &str) -> Result<i64, Error> {
+    i64::try_from(number).map_err(|_| Error::other(format!("{what} {number} is beyond {SEQ_END}")))
+}

@@ -1,0 +1,1 @@
+//! Objects behind a URI: the client for S3 and for our embedded endpoint. (Follows.)

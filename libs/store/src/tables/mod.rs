@@ -1,0 +1,155 @@
+//! Tables behind one URI: SQLite on one machine, Postgres for a fleet, the same statements for both.
+//!
+//! The portable subset that owner modules write: `$1` placeholders; `BIGINT` (time as microseconds, bools as 0/1),
+//! `DOUBLE PRECISION`, `TEXT` (ids, JSON), `BYTEA`; `ON CONFLICT`, `RETURNING`; sums as `CAST(sum(x) AS BIGINT)`, because
+//! Postgres widens them. Not `FOR UPDATE`, arrays, identity columns or booleans. `TEXT` sorts by bytes on both.
+//! Concurrency is by compare-and-swap on a version column. Transactions that the database could not serialise, or that
+//! met a lock, are run again here, in one place, with a bound: so a closure given to [`Tables::write`] runs once or more,
+//! and must take nothing out but its result.
+//!
+//! When the database is full, locked or away, the caller is told by [`Error::kind`]; nothing is queued here.
+
+mod error;
+mod migrate;
+mod open;
+mod transaction;
+
+pub use error::{Error, ErrorKind};
+pub use migrate::Migrations;
+pub use transaction::{Column, Row, Statement, Tx, Value};
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::{PgPool, SqlitePool};
+
+/// How often a transaction is run before its locked or serialisation error is handed out.
+const ATTEMPTS: u32 = 8;
+/// Pause before the first repetition; doubles up to 32 times this.
+const PAUSE: Duration = Duration::from_millis(4);
+
+/// The tables; a cheap clone of a bounded pool.
+#[derive(Clone)]
+pub struct Tables {
+    pool: Pool,
+    shown: Arc<str>,
+}
+
+#[derive(Clone)]
+enum Pool {
+    /// SQLite lets one writer in at a time and its waiters poll; the mutex queues those of this process fairly.
+    Sqlite(SqlitePool, Arc<tokio::sync::Mutex<()>>),
+    Postgres(PgPool),
+}
+
+/// Which database stands behind [`Tables`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A file of this machine.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+impl Tables {
+    /// Opens `sqlite:PATH` (made when absent; `sqlite::memory:` for tests) or `postgres://user:password@host/database`.
+    ///
+    /// Errors: `Invalid` for another URI, else what the database says (`Unreachable`, `Denied`, `Corrupt`, …).
+    pub async fn open(uri: &str) -> Result<Self, Error> {
+        open::open(uri).await
+    }
+
+    /// Which database this is.
+    pub fn engine(&self) -> Engine {
+        match self.pool {
+            Pool::Sqlite(..) => Engine::Sqlite,
+            Pool::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// The URI without its password, for logs.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Brings a table set to the version that this program knows; several programs may do so at once.
+    ///
+    /// Errors: `Newer` when the database was written by a newer program.
+    pub async fn migrate(&self, migrations: &Migrations) -> Result<(), Error> {
+        migrate::run(self, migrations).await
+    }
+
+    /// Runs `work` in a transaction that only reads: all its statements see one state.
+    pub async fn read<T>(&self, work: impl AsyncFnMut(&mut Tx) -> Result<T, Error>) -> Result<T, Error> {
+        self.repeat("read", work, false).await
+    }
+
+    /// Runs `work` in one serialisable transaction and commits when it returns `Ok`; an error rolls back.
+    ///
+    /// Repeated when the database could not serialise it. An error of kind `Uncertain` says that the connection broke
+    /// during the commit: it may have happened or not, and the caller must look.
+    pub async fn write<T>(&self, work: impl AsyncFnMut(&mut Tx) -> Result<T, Error>) -> Result<T, Error> {
+        self.repeat("write", work, true).await
+    }
+
+    async fn repeat<T>(
+        &self,
+        operation: &'static str,
+        mut work: impl AsyncFnMut(&mut Tx) -> Result<T, Error>,
+        writes: bool,
+    ) -> Result<T, Error> {
+        let mut pause = PAUSE;
+        for attempt in 1.. {
+            let error = match self.once(&mut work, writes).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            if !error.kind().repeats() || attempt == ATTEMPTS {
+                return Err(error.at(operation, &self.shown));
+            }
+            tracing::debug!(%error, attempt, "transaction is repeated");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE * 32);
+        }
+        unreachable!("the loop returns at its last attempt")
+    }
+
+    async fn once<T>(&self, work: &mut impl AsyncFnMut(&mut Tx) -> Result<T, Error>, writes: bool) -> Result<T, Error> {
+        let _turn = match &self.pool {
+            Pool::Sqlite(_, turn) if writes => Some(turn.lock().await),
+            _ => None,
+        };
+        let mut tx = self.begin(writes).await?;
+        let value = work(&mut tx).await?;
+        tx.commit().await?;
+        Ok(value)
+    }
+
+    async fn begin(&self, writes: bool) -> Result<Tx, Error> {
+        Ok(match &self.pool {
+            Pool::Sqlite(pool, _) => {
+                Tx::sqlite(pool.begin_with(if writes { "BEGIN IMMEDIATE" } else { "BEGIN" }).await?)
+            }
+            Pool::Postgres(pool) => Tx::postgres(
+                pool.begin_with(if writes {
+                    "BEGIN ISOLATION LEVEL SERIALIZABLE"
+                } else {
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+                })
+                .await?,
+            ),
+        })
+    }
+
+    /// Tries the connection with a statement that reads.
+    pub async fn check(&self) -> Result<(), Error> {
+        self.read(async |tx| tx.sql("SELECT 1").execute().await.map(drop)).await
+    }
+
+    /// Ends the pool: waits for running transactions, checkpoints SQLite's log.
+    pub async fn close(&self) {
+        match &self.pool {
+            Pool::Sqlite(pool, _) => pool.close().await,
+            Pool::Postgres(pool) => pool.close().await,
+        }
+    }
+}
