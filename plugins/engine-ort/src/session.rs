@@ -1,0 +1,172 @@
+//! A loaded model: one ONNX Runtime session with one thread.
+
+use std::{sync::Arc, time::Duration};
+
+use contract::model::{Dtype, OutputForm};
+use inference::{Batch, Engine, EngineError, Health, Package, Refusal, engine::check_batch, onnx::Dim};
+use ort::{
+    ep,
+    session::{RunOptions, Session as OrtSession, builder::GraphOptimizationLevel},
+    value::TensorRef,
+};
+
+use crate::{NAME, runtime::Runtime, watchdog::Watchdog};
+
+/// One model on the CPU.
+pub struct Session {
+    session: OrtSession,
+    options: Arc<RunOptions>,
+    watchdog: Option<Watchdog>,
+    version: String,
+    health: Health,
+    input: String,
+    output: String,
+    axes: [i64; 3],
+    tensor_len: usize,
+    classes: usize,
+    form: OutputForm,
+    max_batch: usize,
+}
+
+impl Session {
+    /// Reads the package's model and makes a session of it.
+    pub fn load(runtime: &Runtime, package: &Package, max_batch: usize) -> Result<Self, Refusal> {
+        let manifest = package.manifest();
+        if manifest.input.dtype == Dtype::Float32 {
+            return Err(Refusal::new("float32 models are not built in yet"));
+        }
+        let model = package.model().map_err(|error| Refusal::caused("read the model", error))?;
+        let cannot = |error: ort::Error| {
+            let model = package.path().display();
+            Refusal::caused(format!("ONNX Runtime {} cannot load the model of `{model}`", runtime.version), error)
+        };
+        let session = build(runtime, &model).map_err(cannot)?;
+        let options = Arc::new(RunOptions::new().map_err(cannot)?);
+        Ok(Self {
+            session,
+            options,
+            watchdog: None,
+            version: runtime.version.clone(),
+            health: Health::Ready,
+            input: manifest.input.name.clone(),
+            output: manifest.output.name.clone(),
+            axes: inference::package::axes(&manifest.input),
+            tensor_len: package.tensor_len(),
+            classes: package.classes().len(),
+            form: manifest.output.form,
+            max_batch: if fixed_batch(package) { 1 } else { max_batch },
+        })
+    }
+
+    fn infer(&mut self, batch: Batch<'_>, out: &mut [f32]) -> Result<(), Failure> {
+        let shape = [batch.n as i64, self.axes[0], self.axes[1], self.axes[2]];
+        let input = TensorRef::from_array_view((shape, batch.input))?;
+        let inputs = ort::inputs![self.input.as_str() => input];
+        let outputs = self.session.run_with_options(inputs, &*self.options)?;
+        let (shape, values) = outputs[self.output.as_str()].try_extract_tensor::<f32>()?;
+        if values.len() != out.len() {
+            return Err(Failure::Output { shape: shape.to_string(), classes: self.classes });
+        }
+        match self.form {
+            OutputForm::Probabilities => out.copy_from_slice(values),
+            OutputForm::Logits => {
+                for (row, logits) in out.chunks_exact_mut(self.classes).zip(values.chunks_exact(self.classes)) {
+                    softmax(logits, row);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs with the deadline armed; true in the answer when it was the deadline that ended the run.
+    fn infer_within(&mut self, batch: Batch<'_>, out: &mut [f32], limit: Duration) -> (bool, Result<(), Failure>) {
+        if self.watchdog.is_none() {
+            match Watchdog::start(Arc::clone(&self.options)) {
+                Ok(watchdog) => self.watchdog = Some(watchdog),
+                Err(source) => return (false, Err(Failure::Thread(source))),
+            }
+        }
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.arm(limit);
+        }
+        let result = self.infer(batch, out);
+        let fired = self.watchdog.as_ref().is_some_and(Watchdog::disarm);
+        (fired && result.is_err(), result)
+    }
+}
+
+impl Engine for Session {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn max_batch(&self) -> usize {
+        self.max_batch
+    }
+
+    fn run(&mut self, batch: Batch<'_>, out: &mut [f32], deadline: Option<Duration>) -> Result<(), EngineError> {
+        check_batch(&batch, out, self.tensor_len, self.classes, self.max_batch)?;
+        let n = batch.n;
+        let (late, result) = match deadline {
+            None => (false, self.infer(batch, out)),
+            Some(limit) => self.infer_within(batch, out, limit),
+        };
+        let result = result.map_err(|failure| match deadline {
+            Some(after) if late => EngineError::Deadline { n, after },
+            _ => EngineError::Runtime { engine: NAME.into(), n, source: Box::new(failure) },
+        });
+        self.health = match &result {
+            Ok(()) => Health::Ready,
+            Err(error) => Health::Failing(error.to_string()),
+        };
+        result
+    }
+
+    fn health(&self) -> Health {
+        self.health.clone()
+    }
+}
+
+/// What can go wrong in a run.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Runtime(#[from] ort::Error),
+    #[error("the model gave an output of shape {shape}, expected {classes} classes a row; export the model again")]
+    Output { shape: String, classes: usize },
+    #[error("start the deadline thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// One thread, sequential, no spinning: what costs least CPU a frame when many small models share a gateway.
+fn build(runtime: &Runtime, model: &[u8]) -> ort::Result<OrtSession> {
+    OrtSession::builder(&runtime.environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(1)?
+        .with_inter_threads(1)?
+        .with_parallel_execution(false)?
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?
+        .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build().error_on_failure()])?
+        .commit_from_memory(model)
+}
+
+fn fixed_batch(package: &Package) -> bool {
+    let input = package.graph().inputs.iter().find(|value| value.name == package.manifest().input.name);
+    let shape = input.and_then(|value| value.shape.as_deref());
+    matches!(shape, Some([Dim::Fixed(_), ..]))
+}
+
+fn softmax(logits: &[f32], out: &mut [f32]) {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for (out, &logit) in out.iter_mut().zip(logits) {
+        *out = (logit - max).exp();
+        sum += *out;
+    }
+    out.iter_mut().for_each(|p| *p /= sum);
+}
