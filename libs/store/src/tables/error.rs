@@ -55,7 +55,11 @@ impl ErrorKind {
 
 /// An operation on the tables failed; the text names the operation and the database.
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Facts>);
+
+/// Boxed, so that results stay small.
+#[derive(Debug)]
+struct Facts {
     operation: String,
     shown: String,
     kind: ErrorKind,
@@ -66,13 +70,13 @@ pub struct Error {
 impl Error {
     /// What went wrong.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// Whether trying later can help without anybody acting. After `Uncertain` look first.
     pub fn retryable(&self) -> bool {
         use ErrorKind::*;
-        matches!(self.kind, Unreachable | Locked | Conflict | Busy | Full | Uncertain)
+        matches!(self.0.kind, Unreachable | Locked | Conflict | Busy | Full | Uncertain)
     }
 
     /// An error of an owner module: a row that cannot be read, a rule that the caller broke.
@@ -81,21 +85,27 @@ impl Error {
     }
 
     pub(super) fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self { operation: String::new(), shown: String::new(), kind, detail: detail.into(), source: None }
+        Self(Box::new(Facts {
+            operation: String::new(),
+            shown: String::new(),
+            kind,
+            detail: detail.into(),
+            source: None,
+        }))
     }
 
     /// Names the operation and the database, unless a narrower place has done so.
     pub(super) fn at(mut self, operation: &str, shown: &str) -> Self {
-        if self.operation.is_empty() {
-            self.operation = operation.to_owned();
-            self.shown = shown.to_owned();
+        if self.0.operation.is_empty() {
+            self.0.operation = operation.to_owned();
+            self.0.shown = shown.to_owned();
         }
         self
     }
 
     pub(super) fn uncertain(mut self) -> Self {
-        if matches!(self.kind, ErrorKind::Unreachable | ErrorKind::Other) {
-            self.kind = ErrorKind::Uncertain;
+        if matches!(self.0.kind, ErrorKind::Unreachable | ErrorKind::Other) {
+            self.0.kind = ErrorKind::Uncertain;
         }
         self
     }
@@ -104,22 +114,24 @@ impl Error {
 impl From<sqlx::Error> for Error {
     fn from(source: sqlx::Error) -> Self {
         let kind = classify(&source);
-        Self { source: Some(source), ..Self::new(kind, "") }
+        let mut error = Self::new(kind, "");
+        error.0.source = Some(source);
+        error
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let operation = if self.operation.is_empty() { "use" } else { &self.operation };
+        let operation = if self.0.operation.is_empty() { "use" } else { &self.0.operation };
         write!(f, "{operation} tables")?;
-        if !self.shown.is_empty() {
-            write!(f, " in {}", self.shown)?;
+        if !self.0.shown.is_empty() {
+            write!(f, " in {}", self.0.shown)?;
         }
-        f.write_str(self.kind.advice())?;
-        if !self.detail.is_empty() {
-            write!(f, ": {}", self.detail)?;
+        f.write_str(self.0.kind.advice())?;
+        if !self.0.detail.is_empty() {
+            write!(f, ": {}", self.0.detail)?;
         }
-        match &self.source {
+        match &self.0.source {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
         }
@@ -129,7 +141,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         // `Display` already tells it, since most callers print only the outermost error; so its own source comes next.
-        self.source.as_ref().and_then(|source| source.source())
+        self.0.source.as_ref().and_then(|source| source.source())
     }
 }
 
