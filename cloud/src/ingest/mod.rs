@@ -1,1 +1,5 @@
 //! From the archive lane to the lake.
+
+mod handle;
+
+pub use handle::{Arrived, Draft, Handle, Receipt, SubmitError};
