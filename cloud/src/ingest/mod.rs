@@ -2,4 +2,4 @@
 
 mod handle;
 
-pub use handle::{Arrived, Draft, Handle, Receipt, SubmitError};
+pub use handle::{Arrived, Handle, SubmitError};

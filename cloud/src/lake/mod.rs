@@ -1,10 +1,20 @@
 //! The lake's files: Parquet tables and tar shards, written and read.
 
+mod cells;
 mod query;
+mod read;
 mod record;
+mod row;
+mod schema;
+mod shard;
+mod write;
 
-pub use query::{Cursor, Filter, PAGE_MAX, Page, Row, SampleFile};
+pub use read::{ReadError, count_rows, read_parquet};
 pub use record::{Body, Record, Unreadable};
+pub use row::{Place, Row};
+pub use schema::schema;
+pub use shard::Shard;
+pub use write::{KIND_KEY, RANGES_KEY, SCHEMA_KEY, WriteError, write_parquet};
 
 /// 128 random bits from the operating system: ids of objects and logs.
 pub fn random_u128() -> u128 {
@@ -14,3 +24,6 @@ pub fn random_u128() -> u128 {
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     u128::from_ne_bytes(bytes)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
