@@ -1,6 +1,7 @@
 //! The lake's files: Parquet tables and tar shards, written and read.
 
 mod cells;
+mod json;
 mod query;
 mod read;
 mod record;
