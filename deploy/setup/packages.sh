@@ -1,0 +1,51 @@
+#!/bin/sh
+# Installs the Debian packages that building, testing and running Sightline need, if any is missing.
+#
+#   deploy/setup/packages.sh             install what is missing (with sudo when not root)
+#   deploy/setup/packages.sh --check     only say what is missing; exit 1 when something is
+#
+# Does nothing, and asks for no rights, when everything is there.
+set -eu
+
+packages="
+  g++ make cmake nasm pkg-config ca-certificates
+  python3 python3-venv
+  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
+  gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+  gstreamer1.0-plugins-ugly gstreamer1.0-libav
+  mosquitto mosquitto-clients
+  prometheus systemd
+"
+# prometheus is here for promtool, systemd for systemd-analyze: both are used by tests.
+# Not here: libgstreamer-plugins-bad1.0-dev, which pulls in 739 MB of OpenCV, VTK and OpenMPI.
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    echo "packages: this is not a Debian-like system; install what these Debian packages hold:" $packages >&2
+    exit 1
+fi
+
+missing=""
+for package in $packages; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+install="apt-get install -y --no-install-recommends$missing"
+if [ "${1-}" = --check ]; then
+    echo "packages: missing:$missing" >&2
+    exit 1
+fi
+if [ "$(id -u)" = 0 ]; then
+    as_root="env"
+elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+    as_root="sudo"
+else
+    echo "packages: some are missing, and installing them needs root. Run this line, then start again:" >&2
+    echo "  sudo sh -c 'apt-get update && $install'" >&2
+    exit 1
+fi
+
+echo "packages: installing$missing" >&2
+$as_root apt-get update -q
+$as_root env DEBIAN_FRONTEND=noninteractive $install
