@@ -50,16 +50,26 @@ pub struct Counts {
 
 struct Place<T> {
     source: Source,
+    /// Index of the source's camera in [`Batcher::cameras`].
+    camera: usize,
     pending: Option<(T, Instant)>,
     counts: Counts,
     /// The turn in which this source was last taken; the smallest goes first.
     last_turn: u64,
 }
 
+struct Model {
+    max_batch: usize,
+    /// The turn in which this model was last taken.
+    last_turn: u64,
+    /// The turn in which each camera was last taken for this model.
+    camera_turns: Vec<u64>,
+}
+
 /// The machine. `T` is what the caller wants back when a request is due: the tensor and what belongs to it.
 pub struct Batcher<T> {
-    max_batch: Vec<usize>,
-    model_turns: Vec<u64>,
+    models: Vec<Model>,
+    cameras: Vec<CameraId>,
     places: Vec<Option<Place<T>>>,
     turn: u64,
 }
@@ -73,25 +83,26 @@ impl<T> Default for Batcher<T> {
 impl<T> Batcher<T> {
     /// Without models and sources.
     pub fn new() -> Self {
-        Self { max_batch: Vec::new(), model_turns: Vec::new(), places: Vec::new(), turn: 0 }
+        Self { models: Vec::new(), cameras: Vec::new(), places: Vec::new(), turn: 0 }
     }
 
     /// Adds a model and returns its index, for [`Source::model`]. `max_batch` is what its engine takes.
     pub fn add_model(&mut self, max_batch: usize) -> usize {
-        self.max_batch.push(max_batch.max(1));
-        self.model_turns.push(0);
-        self.max_batch.len() - 1
+        let camera_turns = vec![0; self.cameras.len()];
+        self.models.push(Model { max_batch: max_batch.max(1), last_turn: 0, camera_turns });
+        self.models.len() - 1
     }
 
     /// Changes a model's largest batch, after its engine was exchanged.
     pub fn set_max_batch(&mut self, model: usize, max_batch: usize) {
-        self.max_batch[model] = max_batch.max(1);
+        self.models[model].max_batch = max_batch.max(1);
     }
 
     /// Adds a source and returns its place. The model must have been added before.
     pub fn add(&mut self, source: Source) -> Slot {
-        assert!(source.model < self.max_batch.len(), "model {} was never added", source.model);
-        let place = Place { source, pending: None, counts: Counts::default(), last_turn: 0 };
+        assert!(source.model < self.models.len(), "model {} was never added", source.model);
+        let camera = self.camera(&source.camera);
+        let place = Place { source, camera, pending: None, counts: Counts::default(), last_turn: 0 };
         match self.places.iter().position(Option::is_none) {
             Some(free) => {
                 self.places[free] = Some(place);
@@ -102,6 +113,17 @@ impl<T> Batcher<T> {
                 Slot(self.places.len() - 1)
             }
         }
+    }
+
+    fn camera(&mut self, id: &CameraId) -> usize {
+        if let Some(known) = self.cameras.iter().position(|camera| camera == id) {
+            return known;
+        }
+        self.cameras.push(id.clone());
+        for model in &mut self.models {
+            model.camera_turns.push(0);
+        }
+        self.cameras.len() - 1
     }
 
     /// Removes a source; gives back what still waited there.
@@ -144,14 +166,15 @@ impl<T> Batcher<T> {
         out.clear();
         let model = self.next_model()?;
         self.turn += 1;
-        self.model_turns[model] = self.turn;
-        while out.len() < self.max_batch[model] {
+        self.models[model].last_turn = self.turn;
+        while out.len() < self.models[model].max_batch {
             let Some(index) = self.next_place(model) else { break };
             self.turn += 1;
             let turn = self.turn;
             let Some(place) = &mut self.places[index] else { break };
             let Some((item, since)) = place.pending.take() else { break };
             place.last_turn = turn;
+            self.models[model].camera_turns[place.camera] = turn;
             place.counts.taken += 1;
             out.push(Due { slot: Slot(index), item, waited: now.saturating_duration_since(since) });
         }
@@ -161,19 +184,14 @@ impl<T> Batcher<T> {
     /// Of the models that have something waiting, the one whose last turn is longest ago.
     fn next_model(&self) -> Option<usize> {
         let waiting = self.places.iter().flatten().filter(|place| place.pending.is_some());
-        waiting.map(|place| place.source.model).min_by_key(|&model| (self.model_turns[model], model))
+        waiting.map(|place| place.source.model).min_by_key(|&model| (self.models[model].last_turn, model))
     }
 
     /// Of the model's waiting sources, the one whose camera was served longest ago, then whose region was.
     fn next_place(&self, model: usize) -> Option<usize> {
-        let of_model = || {
-            let places = self.places.iter().enumerate();
-            places.filter_map(|(i, p)| Some((i, p.as_ref()?))).filter(move |(_, p)| p.source.model == model)
-        };
-        let camera_turn = |camera: &CameraId| {
-            of_model().filter(|(_, p)| p.source.camera == *camera).map(|(_, p)| p.last_turn).max().unwrap_or(0)
-        };
-        let waiting = of_model().filter(|(_, place)| place.pending.is_some());
-        waiting.min_by_key(|(index, p)| (camera_turn(&p.source.camera), p.last_turn, *index)).map(|(index, _)| index)
+        let turns = &self.models[model].camera_turns;
+        let places = self.places.iter().enumerate().filter_map(|(index, place)| Some((index, place.as_ref()?)));
+        let waiting = places.filter(|(_, place)| place.source.model == model && place.pending.is_some());
+        waiting.min_by_key(|(index, p)| (turns[p.camera], p.last_turn, *index)).map(|(index, _)| index)
     }
 }

@@ -4,19 +4,15 @@ use std::collections::HashSet;
 
 use contract::{
     SCHEMA,
-    model::{Dtype, Golden, Layout, ModelInput, ModelManifest},
+    model::{Dtype, Golden, ModelInput, ModelManifest},
 };
+use vision::{MAX_SIDE, PREPROCESS_VERSION, Spec};
 
 use crate::{
     files,
     onnx::{self, Dim, Value},
     package::MODEL,
 };
-
-/// Largest side of a model's input: larger ones are a mistake in the manifest, not a model.
-const MAX_SIDE: u32 = 8192;
-/// Version of `vision::preprocess` that this build computes.
-const PREPROCESS_VERSION: u16 = 1;
 
 /// A manifest that contradicts itself or asks for what we do not know.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -80,11 +76,6 @@ pub enum Graph {
     Classes { name: String, found: i64, listed: usize },
     #[error("tensor `{tensor}` lies in another file; export the model as one file")]
     External { tensor: String },
-}
-
-/// Bytes of one uint8 tensor.
-pub fn tensor_len(input: &ModelInput) -> usize {
-    input.width as usize * input.height as usize * input.color.channels()
 }
 
 /// Checks all that the manifest alone can tell.
@@ -233,24 +224,17 @@ fn graph_input(input: &ModelInput, inputs: &[Value]) -> Result<(), Graph> {
     };
     element("input", value, expected)?;
     let Some(shape) = &value.shape else { return Ok(()) };
-    let axes = axes(input);
-    let fits = |(dim, &axis): (&Dim, &i64)| matches!(dim, Dim::Any(_)) || *dim == Dim::Fixed(axis);
+    let [_, axes @ ..] = Spec::from(input).shape();
+    let fits = |(dim, &axis): (&Dim, &usize)| match dim {
+        Dim::Any(_) => true,
+        Dim::Fixed(length) => usize::try_from(*length) == Ok(axis),
+    };
     if shape.len() != 4 || !shape[1..].iter().zip(&axes).all(fits) {
         return Err(shape_differs("input", value, format!("[N, {}, {}, {}]", axes[0], axes[1], axes[2])));
     }
     match shape[0] {
         Dim::Fixed(batch) if batch != 1 => Err(Graph::Batch { name: value.name.clone(), batch }),
         _ => Ok(()),
-    }
-}
-
-/// The axes after the batch, in the manifest's layout.
-pub fn axes(input: &ModelInput) -> [i64; 3] {
-    let (width, height) = (i64::from(input.width), i64::from(input.height));
-    let channels = if input.color.channels() == 3 { 3 } else { 1 };
-    match input.layout {
-        Layout::Nhwc => [height, width, channels],
-        Layout::Nchw => [channels, height, width],
     }
 }
 

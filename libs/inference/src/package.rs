@@ -10,10 +10,11 @@ use contract::{
     model::{Golden, MANIFEST, ModelManifest},
 };
 use sha2::{Digest as _, Sha256};
+use vision::Spec;
 
 use crate::{check, files::Files, onnx};
 pub use crate::{
-    check::{Graph as GraphError, Manifest as ManifestError, axes},
+    check::{Graph as GraphError, Manifest as ManifestError},
     files::{Error as FileError, MAX_FILE_BYTES},
 };
 
@@ -114,9 +115,14 @@ impl Package {
         &self.0.manifest.classes
     }
 
+    /// The uint8 tensor that the model wants, for [`vision::Preprocessor`].
+    pub fn spec(&self) -> Spec {
+        Spec::from(&self.0.manifest.input)
+    }
+
     /// Bytes of one uint8 input tensor: height x width x channels.
     pub fn tensor_len(&self) -> usize {
-        check::tensor_len(&self.0.manifest.input)
+        self.spec().len()
     }
 
     /// The golden rows, where there are any.
@@ -179,7 +185,7 @@ impl Inner {
         check::golden(&self.manifest, &golden).map_err(ErrorKind::Manifest)?;
         for row in &golden.rows {
             let got = self.read(&row.input)?.len();
-            let expected = check::tensor_len(&self.manifest.input);
+            let expected = Spec::from(&self.manifest.input).len();
             if got != expected {
                 let input = row.input.clone();
                 return Err(ErrorKind::Manifest(ManifestError::GoldenLength { input, got, expected }));

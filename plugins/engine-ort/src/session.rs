@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use contract::model::{Dtype, OutputForm};
+use contract::model::{Dtype, ModelInput, OutputForm};
 use inference::{Batch, Engine, EngineError, Health, Package, Refusal, engine::check_batch, onnx::Dim};
 use ort::{
     ep,
-    session::{RunOptions, Session as OrtSession, builder::GraphOptimizationLevel},
+    session::{RunOptions, Session as OrtSession, SessionInputValue, builder::GraphOptimizationLevel},
     value::TensorRef,
 };
+use vision::{Normalizer, Spec};
 
 use crate::{NAME, runtime::Runtime, watchdog::Watchdog};
 
@@ -19,10 +20,9 @@ pub struct Session {
     watchdog: Option<Watchdog>,
     version: String,
     health: Health,
-    input: String,
-    output: String,
-    axes: [i64; 3],
-    tensor_len: usize,
+    input: Input,
+    output_name: String,
+    spec: Spec,
     classes: usize,
     form: OutputForm,
     max_batch: usize,
@@ -32,15 +32,21 @@ impl Session {
     /// Reads the package's model and makes a session of it.
     pub fn load(runtime: &Runtime, package: &Package, max_batch: usize) -> Result<Self, Refusal> {
         let manifest = package.manifest();
-        if manifest.input.dtype == Dtype::Float32 {
-            return Err(Refusal::new("float32 models are not built in yet"));
-        }
+        let input = Input::new(&manifest.input).map_err(|error| Refusal::caused("prepare the model's input", error))?;
         let model = package.model().map_err(|error| Refusal::caused("read the model", error))?;
         let cannot = |error: ort::Error| {
             let model = package.path().display();
             Refusal::caused(format!("ONNX Runtime {} cannot load the model of `{model}`", runtime.version), error)
         };
         let session = build(runtime, &model).map_err(cannot)?;
+        // Inputs are given by position, which a package allows only one of; here the runtime's word is taken for it.
+        if !matches!(session.inputs(), [only] if only.name() == manifest.input.name) {
+            let names: Vec<&str> = session.inputs().iter().map(|input| input.name()).collect();
+            return Err(Refusal::new(format!(
+                "the runtime sees the inputs {}, not one as the manifest",
+                names.join(", ")
+            )));
+        }
         let options = Arc::new(RunOptions::new().map_err(cannot)?);
         Ok(Self {
             session,
@@ -48,10 +54,9 @@ impl Session {
             watchdog: None,
             version: runtime.version.clone(),
             health: Health::Ready,
-            input: manifest.input.name.clone(),
-            output: manifest.output.name.clone(),
-            axes: inference::package::axes(&manifest.input),
-            tensor_len: package.tensor_len(),
+            input,
+            output_name: manifest.output.name.clone(),
+            spec: package.spec(),
             classes: package.classes().len(),
             form: manifest.output.form,
             max_batch: if fixed_batch(package) { 1 } else { max_batch },
@@ -59,11 +64,21 @@ impl Session {
     }
 
     fn infer(&mut self, batch: Batch<'_>, out: &mut [f32]) -> Result<(), Failure> {
-        let shape = [batch.n as i64, self.axes[0], self.axes[1], self.axes[2]];
-        let input = TensorRef::from_array_view((shape, batch.input))?;
-        let inputs = ort::inputs![self.input.as_str() => input];
-        let outputs = self.session.run_with_options(inputs, &*self.options)?;
-        let (shape, values) = outputs[self.output.as_str()].try_extract_tensor::<f32>()?;
+        let [_, rest @ ..] = self.spec.shape();
+        let shape = [batch.n, rest[0], rest[1], rest[2]];
+        let input = match &mut self.input {
+            Input::Uint8 => TensorRef::from_array_view((shape, batch.input))?.into_dyn(),
+            Input::Float32 { normalizer, floats } => {
+                floats.resize(batch.input.len(), 0.0);
+                let one = self.spec.len();
+                for (bytes, floats) in batch.input.chunks_exact(one).zip(floats.chunks_exact_mut(one)) {
+                    normalizer.run(bytes, self.spec.layout, floats)?;
+                }
+                TensorRef::from_array_view((shape, floats.as_slice()))?.into_dyn()
+            }
+        };
+        let outputs = self.session.run_with_options([SessionInputValue::from(input)], &*self.options)?;
+        let (shape, values) = outputs[self.output_name.as_str()].try_extract_tensor::<f32>()?;
         if values.len() != out.len() {
             return Err(Failure::Output { shape: shape.to_string(), classes: self.classes });
         }
@@ -71,7 +86,7 @@ impl Session {
             OutputForm::Probabilities => out.copy_from_slice(values),
             OutputForm::Logits => {
                 for (row, logits) in out.chunks_exact_mut(self.classes).zip(values.chunks_exact(self.classes)) {
-                    softmax(logits, row);
+                    vision::softmax(logits, row);
                 }
             }
         }
@@ -109,7 +124,7 @@ impl Engine for Session {
     }
 
     fn run(&mut self, batch: Batch<'_>, out: &mut [f32], deadline: Option<Duration>) -> Result<(), EngineError> {
-        check_batch(&batch, out, self.tensor_len, self.classes, self.max_batch)?;
+        check_batch(&batch, out, self.spec.len(), self.classes, self.max_batch)?;
         let n = batch.n;
         let (late, result) = match deadline {
             None => (false, self.infer(batch, out)),
@@ -131,11 +146,32 @@ impl Engine for Session {
     }
 }
 
+/// How the batch's bytes reach the model.
+enum Input {
+    /// As they are, without a copy.
+    Uint8,
+    /// By a fixed table, into a buffer that is kept.
+    Float32 { normalizer: Normalizer, floats: Vec<f32> },
+}
+
+impl Input {
+    fn new(input: &ModelInput) -> Result<Self, vision::Error> {
+        match &input.normalize {
+            Some(normalize) if input.dtype == Dtype::Float32 => {
+                Ok(Self::Float32 { normalizer: Normalizer::new(normalize, input.color)?, floats: Vec::new() })
+            }
+            _ => Ok(Self::Uint8),
+        }
+    }
+}
+
 /// What can go wrong in a run.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
     Runtime(#[from] ort::Error),
+    #[error(transparent)]
+    Normalize(#[from] vision::Error),
     #[error("the model gave an output of shape {shape}, expected {classes} classes a row; export the model again")]
     Output { shape: String, classes: usize },
     #[error("start the deadline thread")]
@@ -159,14 +195,4 @@ fn fixed_batch(package: &Package) -> bool {
     let input = package.graph().inputs.iter().find(|value| value.name == package.manifest().input.name);
     let shape = input.and_then(|value| value.shape.as_deref());
     matches!(shape, Some([Dim::Fixed(_), ..]))
-}
-
-fn softmax(logits: &[f32], out: &mut [f32]) {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for (out, &logit) in out.iter_mut().zip(logits) {
-        *out = (logit - max).exp();
-        sum += *out;
-    }
-    out.iter_mut().for_each(|p| *p /= sum);
 }
