@@ -16,11 +16,11 @@ impl LakeIndex {
     /// committed already, or goes beyond [`SEQ_END`] or [`RANGES_MAX`].
     pub async fn commit(&self, commit: &Commit) -> Result<Outcome, Error> {
         check(commit)?;
-        self.tables().write(async |tx| in_transaction(tx, commit).await).await
+        self.tables().write(|tx| async move { in_transaction(&tx, commit).await }).await
     }
 }
 
-async fn in_transaction(tx: &mut Tx, commit: &Commit) -> Result<Outcome, Error> {
+async fn in_transaction(tx: &Tx, commit: &Commit) -> Result<Outcome, Error> {
     let mut current = Vec::with_capacity(commit.advances.len());
     for advance in &commit.advances {
         current.push(stream(tx, advance.stream).await?);

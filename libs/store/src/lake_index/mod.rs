@@ -42,9 +42,9 @@ impl LakeIndex {
     /// Makes or upgrades the tables, and gives the lake its identity when it has none.
     pub async fn open(tables: Tables, now: Timestamp) -> Result<Self, Error> {
         tables.migrate(&schema::MIGRATIONS).await?;
-        let (lake, incarnation) = (random_id()?, random_id()?);
+        let (lake, incarnation) = (&random_id()?, &random_id()?);
         tables
-            .write(async |tx| {
+            .write(|tx| async move {
                 tx.sql(
                     "INSERT INTO lake (id, incarnation, created_at) SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT) \
                      WHERE NOT EXISTS (SELECT 1 FROM lake)",
@@ -66,22 +66,22 @@ impl LakeIndex {
 
     /// Which lake this is.
     pub async fn identity(&self) -> Result<Identity, Error> {
-        self.tables.read(identity).await
+        self.tables.read(|tx| async move { identity(&tx).await }).await
     }
 
     /// Begins a new life of the lake: after it was restored from a backup. Gateways then state what they hold.
     pub async fn new_incarnation(&self) -> Result<Identity, Error> {
-        let incarnation = random_id()?;
+        let incarnation = &random_id()?;
         self.tables
-            .write(async |tx| {
+            .write(|tx| async move {
                 tx.sql("UPDATE lake SET incarnation = $1").bind(incarnation.as_str()).execute().await?;
-                identity(tx).await
+                identity(&tx).await
             })
             .await
     }
 }
 
-async fn identity(tx: &mut Tx) -> Result<Identity, Error> {
+async fn identity(tx: &Tx) -> Result<Identity, Error> {
     let row = tx.sql("SELECT id, incarnation FROM lake").fetch_one().await?;
     Ok(Identity { lake: row.get("id")?, incarnation: row.get("incarnation")? })
 }

@@ -18,10 +18,11 @@ impl LakeIndex {
              AND corrected_to >= $3 AND corrected_from < $4 AND (site IS NULL OR $5 = '' OR site = $5) \
              ORDER BY {order} LIMIT $6 OFFSET $7"
         );
+        let sql = sql.as_str();
         self.tables()
-            .read(async |tx| {
+            .read(|tx| async move {
                 let rows = tx
-                    .sql(AssertSqlSafe(sql.as_str()))
+                    .sql(AssertSqlSafe(sql))
                     .bind(query.format.name())
                     .bind(query.kind.name())
                     .bind(query.from.map_or(i64::MIN, |t| t.0))
@@ -37,9 +38,10 @@ impl LakeIndex {
     /// One object by its key, retired ones included.
     pub async fn object(&self, key: &str) -> Result<Option<Object>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM lake_objects WHERE key = $1");
+        let sql = sql.as_str();
         self.tables()
-            .read(async |tx| {
-                let row = tx.sql(AssertSqlSafe(sql.as_str())).bind(key).fetch_optional().await?;
+            .read(|tx| async move {
+                let row = tx.sql(AssertSqlSafe(sql)).bind(key).fetch_optional().await?;
                 row.as_ref().map(read).transpose()
             })
             .await
@@ -50,7 +52,7 @@ impl LakeIndex {
         let sql = "SELECT kind, format, count(*) AS objects, CAST(sum(row_count) AS BIGINT) AS row_sum, \
                    CAST(sum(bytes) AS BIGINT) AS byte_sum \
                    FROM lake_objects WHERE retired_at IS NULL GROUP BY kind, format ORDER BY kind, format";
-        self.tables().read(async |tx| tx.sql(sql).fetch_all().await?.iter().map(read_count).collect()).await
+        self.tables().read(|tx| async move { tx.sql(sql).fetch_all().await?.iter().map(read_count).collect() }).await
     }
 
     /// Replaces objects by others that hold the same rows, or (with nothing in `new`) removes them by a named rule.
@@ -59,7 +61,7 @@ impl LakeIndex {
     /// listed by [`Self::retired_before`], so that readers that started earlier may finish before the bytes go.
     pub async fn replace(&self, old: &[String], new: &[Object], why: &str, now: Timestamp) -> Result<bool, Error> {
         self.tables()
-            .write(async |tx| {
+            .write(|tx| async move {
                 for key in old {
                     let sql = "SELECT 1 FROM lake_objects WHERE key = $1 AND retired_at IS NULL";
                     if tx.sql(sql).bind(key.as_str()).fetch_optional().await?.is_none() {
@@ -75,7 +77,7 @@ impl LakeIndex {
                         .await?;
                 }
                 for object in new {
-                    insert(tx, object, now).await?;
+                    insert(&tx, object, now).await?;
                 }
                 Ok(true)
             })
@@ -85,9 +87,10 @@ impl LakeIndex {
     /// Objects retired before a time, oldest first: their bytes can go, then [`Self::forget`] their rows.
     pub async fn retired_before(&self, time: Timestamp, limit: u64) -> Result<Vec<Object>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM lake_objects WHERE retired_at < $1 ORDER BY retired_at LIMIT $2");
+        let sql = sql.as_str();
         self.tables()
-            .read(async |tx| {
-                let rows = tx.sql(AssertSqlSafe(sql.as_str())).bind(time.0).bind(signed(limit, "limit")?);
+            .read(|tx| async move {
+                let rows = tx.sql(AssertSqlSafe(sql)).bind(time.0).bind(signed(limit, "limit")?);
                 rows.fetch_all().await?.iter().map(read).collect()
             })
             .await
@@ -96,7 +99,7 @@ impl LakeIndex {
     /// Removes the rows of retired objects whose bytes are gone, and of the samples in them.
     pub async fn forget(&self, keys: &[String]) -> Result<(), Error> {
         self.tables()
-            .write(async |tx| {
+            .write(|tx| async move {
                 for key in keys {
                     tx.sql("DELETE FROM lake_samples WHERE shard = $1").bind(key.as_str()).execute().await?;
                     tx.sql("DELETE FROM lake_objects WHERE key = $1 AND retired_at IS NOT NULL")
@@ -110,7 +113,7 @@ impl LakeIndex {
     }
 }
 
-pub(super) async fn insert(tx: &mut Tx, object: &Object, now: Timestamp) -> Result<(), Error> {
+pub(super) async fn insert(tx: &Tx, object: &Object, now: Timestamp) -> Result<(), Error> {
     let holds = serde_json::to_string(&object.holds).map_err(|e| Error::other(e.to_string()))?;
     let sql = format!(
         "INSERT INTO lake_objects ({COLUMNS}, committed_at) \

@@ -22,9 +22,10 @@ impl LakeIndex {
             "SELECT {COLUMNS} FROM lake_samples WHERE frame_id = $1 AND ($2 = '' OR region = $2) \
              ORDER BY region, seq LIMIT 1000"
         );
+        let sql = sql.as_str();
         self.tables()
-            .read(async |tx| {
-                let statement = tx.sql(AssertSqlSafe(sql.as_str())).bind(frame.as_str());
+            .read(|tx| async move {
+                let statement = tx.sql(AssertSqlSafe(sql)).bind(frame.as_str());
                 let rows = statement.bind(region.map_or("", |region| region.as_str())).fetch_all().await?;
                 rows.iter().map(read).collect()
             })
@@ -41,27 +42,28 @@ impl LakeIndex {
             ("label", query.label.as_deref()),
         ];
         let mut sql = format!("SELECT {COLUMNS} FROM lake_samples WHERE corrected_at >= $1 AND corrected_at < $2");
-        let given = filters.iter().filter_map(|(column, value)| value.map(|value| (column, value)));
-        for (i, (column, _)) in given.clone().enumerate() {
+        let given: Vec<_> = filters.iter().filter_map(|(column, value)| value.map(|value| (column, value))).collect();
+        for (i, (column, _)) in given.iter().enumerate() {
             let _ = write!(sql, " AND {column} = ${}", i + 5);
         }
         sql.push_str(" ORDER BY corrected_at DESC, frame_id, region, seq LIMIT $3 OFFSET $4");
+        let (sql, given) = (sql.as_str(), &given);
         self.tables()
-            .read(async |tx| {
+            .read(|tx| async move {
                 let statement = tx
-                    .sql(AssertSqlSafe(sql.as_str()))
+                    .sql(AssertSqlSafe(sql))
                     .bind(query.from.map_or(i64::MIN, |t| t.0))
                     .bind(query.to.map_or(i64::MAX, |t| t.0))
                     .bind(signed(query.limit, "limit")?)
                     .bind(signed(query.offset, "offset")?);
-                let statement = given.clone().fold(statement, |statement, (_, value)| statement.bind(value));
+                let statement = given.iter().fold(statement, |statement, (_, value)| statement.bind(*value));
                 statement.fetch_all().await?.iter().map(read).collect()
             })
             .await
     }
 }
 
-pub(super) async fn insert(tx: &mut Tx, samples: &[SampleRow]) -> Result<(), Error> {
+pub(super) async fn insert(tx: &Tx, samples: &[SampleRow]) -> Result<(), Error> {
     let (whole, rest) = samples.as_chunks::<BATCH>();
     let batches = whole.iter().map(|batch| batch.as_slice()).chain(rest.chunks(1));
     for batch in batches {

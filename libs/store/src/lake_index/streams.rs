@@ -13,28 +13,28 @@ use crate::tables::{Error, Row, Tx};
 impl LakeIndex {
     /// Binds an epoch to the first gateway that uses it: asked at its birth or first record.
     pub async fn bind(&self, owner: &Principal, epoch: Epoch, now: Timestamp) -> Result<Binding, Error> {
-        self.tables().write(async |tx| bind(tx, owner, epoch, now).await).await
+        self.tables().write(|tx| async move { bind(&tx, owner, epoch, now).await }).await
     }
 
     /// What is committed of one stream; version 0 and nothing when it is unknown.
     pub async fn stream(&self, id: StreamId) -> Result<Stream, Error> {
-        self.tables().read(async |tx| stream(tx, id).await).await
+        self.tables().read(|tx| async move { stream(&tx, id).await }).await
     }
 
     /// What is committed of each known stream of one epoch.
     pub async fn streams(&self, epoch: Epoch) -> Result<Vec<Stream>, Error> {
-        self.tables().read(async |tx| streams(tx, epoch).await).await
+        self.tables().read(|tx| async move { streams(&tx, epoch).await }).await
     }
 
     /// The watermark to publish to a gateway: read after the commit, in one transaction.
     pub async fn watermark(&self, owner: &Principal) -> Result<Archived, Error> {
-        self.tables().read(async |tx| watermark(tx, owner).await).await
+        self.tables().read(|tx| async move { watermark(&tx, owner).await }).await
     }
 
     /// Every gateway that ever bound an epoch, for publishing all watermarks when the broker lost them.
     pub async fn principals(&self) -> Result<Vec<Principal>, Error> {
         self.tables()
-            .read(async |tx| {
+            .read(|tx| async move {
                 let rows = tx.sql("SELECT DISTINCT site, gateway FROM lake_epochs ORDER BY site, gateway");
                 rows.fetch_all().await?.iter().map(principal).collect()
             })
@@ -42,7 +42,7 @@ impl LakeIndex {
     }
 }
 
-pub(super) async fn bind(tx: &mut Tx, owner: &Principal, epoch: Epoch, now: Timestamp) -> Result<Binding, Error> {
+pub(super) async fn bind(tx: &Tx, owner: &Principal, epoch: Epoch, now: Timestamp) -> Result<Binding, Error> {
     tx.sql(
         "INSERT INTO lake_epochs (epoch, site, gateway, bound_at, seen_at) VALUES ($1, $2, $3, $4, $4) \
          ON CONFLICT (epoch) DO NOTHING",
@@ -58,13 +58,13 @@ pub(super) async fn bind(tx: &mut Tx, owner: &Principal, epoch: Epoch, now: Time
     Ok(if bound == *owner { Binding::Own } else { Binding::Foreign(bound) })
 }
 
-pub(super) async fn seen(tx: &mut Tx, epoch: Epoch, now: Timestamp) -> Result<(), Error> {
+pub(super) async fn seen(tx: &Tx, epoch: Epoch, now: Timestamp) -> Result<(), Error> {
     // Only forward: a clock that was set back must not make a gateway's newest epoch look old.
     let sql = "UPDATE lake_epochs SET seen_at = $2 WHERE epoch = $1 AND seen_at < $2";
     tx.sql(sql).bind(epoch.as_str()).bind(now.0).execute().await.map(drop)
 }
 
-pub(super) async fn stream(tx: &mut Tx, id: StreamId) -> Result<Stream, Error> {
+pub(super) async fn stream(tx: &Tx, id: StreamId) -> Result<Stream, Error> {
     let sql = "SELECT kind, version, upto, ranges FROM lake_streams WHERE epoch = $1 AND kind = $2";
     match tx.sql(sql).bind(id.epoch.as_str()).bind(id.kind.name()).fetch_optional().await? {
         Some(row) => read_stream(&row, id.epoch),
@@ -72,7 +72,7 @@ pub(super) async fn stream(tx: &mut Tx, id: StreamId) -> Result<Stream, Error> {
     }
 }
 
-pub(super) async fn write_stream(tx: &mut Tx, stream: &Stream, now: Timestamp) -> Result<(), Error> {
+pub(super) async fn write_stream(tx: &Tx, stream: &Stream, now: Timestamp) -> Result<(), Error> {
     let ranges = serde_json::to_string(stream.committed.later()).map_err(|e| Error::other(e.to_string()))?;
     tx.sql(
         "INSERT INTO lake_streams (epoch, kind, version, upto, ranges, changed_at) VALUES ($1, $2, $3, $4, $5, $6) \
@@ -90,7 +90,7 @@ pub(super) async fn write_stream(tx: &mut Tx, stream: &Stream, now: Timestamp) -
     .map(drop)
 }
 
-async fn streams(tx: &mut Tx, epoch: Epoch) -> Result<Vec<Stream>, Error> {
+async fn streams(tx: &Tx, epoch: Epoch) -> Result<Vec<Stream>, Error> {
     let sql = "SELECT kind, version, upto, ranges FROM lake_streams WHERE epoch = $1 ORDER BY kind";
     let rows = tx.sql(sql).bind(epoch.as_str()).fetch_all().await?;
     // A kind that this version does not know belongs to a newer hub that shares the tables; it is not ours to state.
@@ -98,7 +98,7 @@ async fn streams(tx: &mut Tx, epoch: Epoch) -> Result<Vec<Stream>, Error> {
     rows.iter().filter(known).map(|row| read_stream(row, epoch)).collect()
 }
 
-async fn watermark(tx: &mut Tx, owner: &Principal) -> Result<Archived, Error> {
+async fn watermark(tx: &Tx, owner: &Principal) -> Result<Archived, Error> {
     let lake = identity(tx).await?;
     let sql = "SELECT epoch FROM lake_epochs WHERE site = $1 AND gateway = $2 ORDER BY seen_at DESC, epoch LIMIT $3";
     let rows = tx.sql(sql).bind(owner.site.as_str()).bind(owner.gateway.as_str()).bind(WATERMARK_EPOCHS);

@@ -21,13 +21,16 @@ const SLOWEST: u64 = 256 << 10;
 
 impl Objects {
     /// Runs `work` until it succeeds, fails for good, or has been tried often enough. `work` is told its attempt, from 1.
-    pub(super) async fn attempt<T>(
+    pub(super) async fn attempt<T, F>(
         &self,
         operation: Operation,
         key: &str,
         bytes: u64,
-        mut work: impl AsyncFnMut(u32) -> Result<T, Failure>,
-    ) -> Result<T, Error> {
+        mut work: impl FnMut(u32) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let limit = PATIENCE + Duration::from_secs(bytes / SLOWEST);
         let mut pause = PAUSE;
         for attempt in 1.. {

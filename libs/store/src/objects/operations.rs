@@ -65,7 +65,8 @@ impl Objects {
     }
 
     async fn get_with(&self, key: &str, bytes: u64, range: Option<String>) -> Result<Bytes, Error> {
-        self.attempt(Operation::Get, key, bytes, async |_| {
+        let range = &range;
+        self.attempt(Operation::Get, key, bytes, |_| async move {
             let body = self.open(key, range.clone()).await?;
             let body = body.collect().await.map_err(|e| Failure::caused(ErrorKind::Unreachable, e))?;
             Ok(body.into_bytes())
@@ -76,7 +77,7 @@ impl Objects {
     /// A whole object, into a file that is made or replaced; gives its length. Not synced.
     pub async fn get_file(&self, key: &str, path: &Path) -> Result<u64, Error> {
         let bytes = self.head(key).await?.bytes;
-        self.attempt(Operation::Get, key, bytes, async |_| {
+        self.attempt(Operation::Get, key, bytes, |_| async move {
             let file_error = |e| Failure::caused(ErrorKind::File, e);
             let mut body = self.open(key, None).await?;
             let mut file = tokio::fs::File::create(path).await.map_err(file_error)?;
@@ -99,7 +100,7 @@ impl Objects {
 
     /// What is known of an object.
     pub async fn head(&self, key: &str) -> Result<Head, Error> {
-        self.attempt(Operation::Head, key, 0, async |_| {
+        self.attempt(Operation::Head, key, 0, |_| async move {
             let request = self.client().head_object().bucket(&self.location().bucket).key(self.location().full(key));
             let head = request.send().await?;
             Ok(Head {
@@ -115,7 +116,7 @@ impl Objects {
 
     /// Removes an object; no error when there is none.
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
-        self.attempt(Operation::Delete, key, 0, async |_| {
+        self.attempt(Operation::Delete, key, 0, |_| async move {
             let request = self.client().delete_object().bucket(&self.location().bucket).key(self.location().full(key));
             request.send().await?;
             Ok(())
@@ -126,7 +127,7 @@ impl Objects {
     /// Removes many objects, a thousand a request; no error for those that are not there.
     pub async fn delete_many(&self, keys: &[String]) -> Result<(), Error> {
         for keys in keys.chunks(1000) {
-            self.attempt(Operation::Delete, &keys[0], 0, async |_| self.delete_chunk(keys).await).await?;
+            self.attempt(Operation::Delete, &keys[0], 0, |_| async move { self.delete_chunk(keys).await }).await?;
         }
         Ok(())
     }
@@ -153,10 +154,10 @@ impl Objects {
 
     /// Copies an object within the bucket.
     pub async fn copy(&self, from: &str, to: &str) -> Result<(), Error> {
-        let source = format!("{}/{}", self.location().bucket, escape(&self.location().full(from)));
-        self.attempt(Operation::Copy, to, 0, async |_| {
+        let source = &format!("{}/{}", self.location().bucket, escape(&self.location().full(from)));
+        self.attempt(Operation::Copy, to, 0, |_| async move {
             let request = self.client().copy_object().bucket(&self.location().bucket).key(self.location().full(to));
-            request.copy_source(&source).send().await?;
+            request.copy_source(source).send().await?;
             Ok(())
         })
         .await
@@ -164,7 +165,7 @@ impl Objects {
 
     /// Creates the bucket; no error when it is there and ours.
     pub async fn create_bucket(&self) -> Result<(), Error> {
-        self.attempt(Operation::CreateBucket, "", 0, async |_| {
+        self.attempt(Operation::CreateBucket, "", 0, |_| async move {
             match self.client().create_bucket().bucket(&self.location().bucket).send().await {
                 Err(e) if e.as_service_error().is_some_and(|e| e.is_bucket_already_owned_by_you()) => Ok(()),
                 other => other.map(drop).map_err(Failure::from),
@@ -195,13 +196,13 @@ impl Pages<'_> {
         if self.done {
             return Ok(None);
         }
-        let location = self.objects.location();
-        let page = self
+        let (this, location) = (&*self, self.objects.location());
+        let page = this
             .objects
-            .attempt(Operation::List, &self.prefix, 0, async |_| {
-                let request = self.objects.client().list_objects_v2().bucket(&location.bucket);
-                let request = request.prefix(location.full(&self.prefix)).set_start_after(self.start_after.clone());
-                Ok(request.set_continuation_token(self.token.clone()).send().await?)
+            .attempt(Operation::List, &this.prefix, 0, |_| async move {
+                let request = this.objects.client().list_objects_v2().bucket(&location.bucket);
+                let request = request.prefix(location.full(&this.prefix)).set_start_after(this.start_after.clone());
+                Ok(request.set_continuation_token(this.token.clone()).send().await?)
             })
             .await?;
         self.token = page.next_continuation_token;

@@ -80,10 +80,11 @@ impl Objects {
         if options.if_none_match {
             options.metadata.insert(PUT_ID.into(), id.clone());
         }
+        let (body, id, options) = (&body, id.as_str(), &options);
         let result = self
-            .attempt(Operation::Put, key, length, async |attempt| {
-                match self.send(key, &body, length, digest, &options).await {
-                    Err(e) if e.kind == ErrorKind::Exists && attempt > 1 => self.recognise(key, &id, e).await,
+            .attempt(Operation::Put, key, length, |attempt| async move {
+                match self.send(key, body, length, digest, options).await {
+                    Err(e) if e.kind == ErrorKind::Exists && attempt > 1 => self.recognise(key, id, e).await,
                     other => other,
                 }
             })

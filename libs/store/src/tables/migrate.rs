@@ -25,12 +25,12 @@ const ADVISORY_LOCK: i64 = 0x7369_6768_746c_696e;
 pub(super) async fn run(tables: &Tables, migrations: &Migrations) -> Result<(), Error> {
     let engine = tables.engine();
     tables
-        .write(async |tx| in_transaction(tx, engine, migrations).await)
+        .write(|tx| async move { in_transaction(&tx, engine, migrations).await })
         .await
         .map_err(|e| e.at("migrate", tables.shown()))
 }
 
-async fn in_transaction(tx: &mut Tx, engine: Engine, migrations: &Migrations) -> Result<(), Error> {
+async fn in_transaction(tx: &Tx, engine: Engine, migrations: &Migrations) -> Result<(), Error> {
     if engine == Engine::Postgres {
         // CREATE TABLE IF NOT EXISTS of two sessions at once fails in one of them.
         tx.sql("SELECT pg_advisory_xact_lock($1)").bind(ADVISORY_LOCK).fetch_one().await?;

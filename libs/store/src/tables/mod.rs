@@ -78,8 +78,12 @@ impl Tables {
         migrate::run(self, migrations).await
     }
 
-    /// Runs `work` in a transaction that only reads: all its statements see one state.
-    pub async fn read<T>(&self, work: impl AsyncFnMut(&mut Tx) -> Result<T, Error>) -> Result<T, Error> {
+    /// Runs `work` in a transaction that only reads: all its statements see one state. Written
+    /// `tables.read(|tx| async move { … })`, with what it needs from outside as references.
+    pub async fn read<T, F>(&self, work: impl FnMut(Tx) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         self.repeat("read", work, false).await
     }
 
@@ -87,16 +91,22 @@ impl Tables {
     ///
     /// Repeated when the database could not serialise it. An error of kind `Uncertain` says that the connection broke
     /// during the commit: it may have happened or not, and the caller must look.
-    pub async fn write<T>(&self, work: impl AsyncFnMut(&mut Tx) -> Result<T, Error>) -> Result<T, Error> {
+    pub async fn write<T, F>(&self, work: impl FnMut(Tx) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         self.repeat("write", work, true).await
     }
 
-    async fn repeat<T>(
+    async fn repeat<T, F>(
         &self,
         operation: &'static str,
-        mut work: impl AsyncFnMut(&mut Tx) -> Result<T, Error>,
+        mut work: impl FnMut(Tx) -> F,
         writes: bool,
-    ) -> Result<T, Error> {
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let mut pause = PAUSE;
         for attempt in 1.. {
             let error = match self.once(&mut work, writes).await {
@@ -113,13 +123,16 @@ impl Tables {
         unreachable!("the loop returns at its last attempt")
     }
 
-    async fn once<T>(&self, work: &mut impl AsyncFnMut(&mut Tx) -> Result<T, Error>, writes: bool) -> Result<T, Error> {
+    async fn once<T, F>(&self, work: &mut impl FnMut(Tx) -> F, writes: bool) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let _turn = match &self.pool {
             Pool::Sqlite(_, turn) if writes => Some(turn.lock().await),
             _ => None,
         };
-        let mut tx = self.begin(writes).await?;
-        let value = work(&mut tx).await?;
+        let tx = self.begin(writes).await?;
+        let value = work(tx.clone()).await?;
         tx.commit().await?;
         Ok(value)
     }
@@ -142,7 +155,7 @@ impl Tables {
 
     /// Tries the connection with a statement that reads.
     pub async fn check(&self) -> Result<(), Error> {
-        self.read(async |tx| tx.sql("SELECT 1").execute().await.map(drop)).await
+        self.read(|tx| async move { tx.sql("SELECT 1").execute().await.map(drop) }).await
     }
 
     /// Ends the pool: waits for running transactions, checkpoints SQLite's log.

@@ -1,16 +1,24 @@
 //! One transaction, its statements and rows, the same for both databases.
 
+use std::sync::Arc;
+
 use sqlx::{
     Decode, Encode, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite, Type,
     postgres::{PgArguments, PgRow},
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
 };
+use tokio::sync::Mutex;
 
-use super::Error;
+use super::{Engine, Error};
 
-/// A running transaction; dropped without commit it rolls back.
-pub struct Tx(Inner);
+/// A running transaction: a handle that [`super::Tables`] hands to the work and takes back. It owns what it needs, so
+/// that the work's future can borrow from anywhere else and still move between threads. Without commit it rolls back.
+#[derive(Clone)]
+pub struct Tx {
+    engine: Engine,
+    inner: Arc<Mutex<Option<Inner>>>,
+}
 
 enum Inner {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
@@ -27,80 +35,105 @@ impl<T> Column for T where T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r
 
 impl Tx {
     pub(super) fn sqlite(tx: sqlx::Transaction<'static, Sqlite>) -> Self {
-        Self(Inner::Sqlite(tx))
+        Self::new(Engine::Sqlite, Inner::Sqlite(tx))
     }
 
     pub(super) fn postgres(tx: sqlx::Transaction<'static, Postgres>) -> Self {
-        Self(Inner::Postgres(tx))
+        Self::new(Engine::Postgres, Inner::Postgres(tx))
+    }
+
+    fn new(engine: Engine, inner: Inner) -> Self {
+        Self { engine, inner: Arc::new(Mutex::new(Some(inner))) }
     }
 
     /// A statement; bind its `$1`, `$2`, … in order, then run it. A text made at run time is wrapped in
     /// `sqlx::AssertSqlSafe` by an owner module that vouches for it.
-    pub fn sql(&mut self, sql: impl SqlSafeStr) -> Statement<'_> {
+    pub fn sql(&self, sql: impl SqlSafeStr) -> Statement<'_> {
         let sql = sql.into_sql_str();
-        match &mut self.0 {
-            Inner::Sqlite(tx) => Statement(Bound::Sqlite(tx, sqlx::query(sql))),
-            Inner::Postgres(tx) => Statement(Bound::Postgres(tx, sqlx::query(sql))),
-        }
+        let query = match self.engine {
+            Engine::Sqlite => Bound::Sqlite(sqlx::query(sql)),
+            Engine::Postgres => Bound::Postgres(sqlx::query(sql)),
+        };
+        Statement { tx: self, query }
     }
 
     /// Several statements without parameters, separated by `;`.
-    pub(super) async fn script(&mut self, sql: SqlStr) -> Result<(), Error> {
-        match &mut self.0 {
-            Inner::Sqlite(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?,
-            Inner::Postgres(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?,
+    pub(super) async fn script(&self, sql: SqlStr) -> Result<(), Error> {
+        match &mut *self.inner.lock().await {
+            Some(Inner::Sqlite(tx)) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?,
+            Some(Inner::Postgres(tx)) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?,
+            None => return Err(ended()),
         }
         Ok(())
     }
 
     pub(super) async fn commit(self) -> Result<(), Error> {
-        match self.0 {
+        let inner = self.inner.lock().await.take();
+        match inner {
             // SQLite is a library: what it reports is what happened.
-            Inner::Sqlite(tx) => Ok(tx.commit().await?),
-            Inner::Postgres(tx) => tx.commit().await.map_err(|e| Error::from(e).uncertain()),
+            Some(Inner::Sqlite(tx)) => Ok(tx.commit().await?),
+            Some(Inner::Postgres(tx)) => tx.commit().await.map_err(|e| Error::from(e).uncertain()),
+            None => Err(ended()),
         }
     }
 }
 
-/// A statement with what was bound so far.
-#[must_use = "a statement does nothing until it is executed or fetched"]
-pub struct Statement<'t>(Bound<'t>);
-
-enum Bound<'t> {
-    Sqlite(&'t mut sqlx::Transaction<'static, Sqlite>, Query<'t, Sqlite, SqliteArguments>),
-    Postgres(&'t mut sqlx::Transaction<'static, Postgres>, Query<'t, Postgres, PgArguments>),
+fn ended() -> Error {
+    Error::other("the transaction has ended: its handle was kept beyond the work that it was given to")
 }
 
-impl<'t> Statement<'t> {
+/// A statement with what was bound so far.
+#[must_use = "a statement does nothing until it is executed or fetched"]
+pub struct Statement<'t> {
+    tx: &'t Tx,
+    query: Bound,
+}
+
+enum Bound {
+    Sqlite(Query<'static, Sqlite, SqliteArguments>),
+    Postgres(Query<'static, Postgres, PgArguments>),
+}
+
+impl Statement<'_> {
     /// Binds the next placeholder.
     pub fn bind(self, value: impl Value) -> Self {
-        Self(match self.0 {
-            Bound::Sqlite(tx, query) => Bound::Sqlite(tx, query.bind(value)),
-            Bound::Postgres(tx, query) => Bound::Postgres(tx, query.bind(value)),
-        })
+        let query = match self.query {
+            Bound::Sqlite(query) => Bound::Sqlite(query.bind(value)),
+            Bound::Postgres(query) => Bound::Postgres(query.bind(value)),
+        };
+        Self { query, ..self }
     }
 
     /// Runs it; gives the number of rows changed.
     pub async fn execute(self) -> Result<u64, Error> {
-        Ok(match self.0 {
-            Bound::Sqlite(tx, query) => query.execute(&mut **tx).await?.rows_affected(),
-            Bound::Postgres(tx, query) => query.execute(&mut **tx).await?.rows_affected(),
+        Ok(match (&mut *self.tx.inner.lock().await, self.query) {
+            (Some(Inner::Sqlite(tx)), Bound::Sqlite(query)) => query.execute(&mut **tx).await?.rows_affected(),
+            (Some(Inner::Postgres(tx)), Bound::Postgres(query)) => query.execute(&mut **tx).await?.rows_affected(),
+            _ => return Err(ended()),
         })
     }
 
     /// All its rows. Owner modules bound them by `LIMIT` where they can be many.
     pub async fn fetch_all(self) -> Result<Vec<Row>, Error> {
-        Ok(match self.0 {
-            Bound::Sqlite(tx, query) => query.fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect(),
-            Bound::Postgres(tx, query) => query.fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect(),
+        Ok(match (&mut *self.tx.inner.lock().await, self.query) {
+            (Some(Inner::Sqlite(tx)), Bound::Sqlite(query)) => {
+                query.fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect()
+            }
+            (Some(Inner::Postgres(tx)), Bound::Postgres(query)) => {
+                query.fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect()
+            }
+            _ => return Err(ended()),
         })
     }
 
     /// Its first row, where it has one.
     pub async fn fetch_optional(self) -> Result<Option<Row>, Error> {
-        Ok(match self.0 {
-            Bound::Sqlite(tx, query) => query.fetch_optional(&mut **tx).await?.map(Row::Sqlite),
-            Bound::Postgres(tx, query) => query.fetch_optional(&mut **tx).await?.map(Row::Postgres),
+        Ok(match (&mut *self.tx.inner.lock().await, self.query) {
+            (Some(Inner::Sqlite(tx)), Bound::Sqlite(query)) => query.fetch_optional(&mut **tx).await?.map(Row::Sqlite),
+            (Some(Inner::Postgres(tx)), Bound::Postgres(query)) => {
+                query.fetch_optional(&mut **tx).await?.map(Row::Postgres)
+            }
+            _ => return Err(ended()),
         })
     }
 
