@@ -1,0 +1,76 @@
+//! A running agent.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{Config, Hub, Process, Rest};
+
+/// How long an orderly end may take: what is in the outbox goes to the hub, which says what it has committed.
+pub const DRAIN: Duration = Duration::from_secs(60);
+
+/// An agent process with its state folder.
+pub struct Edge {
+    /// The process.
+    pub process: Process,
+    /// Its state folder.
+    pub state: PathBuf,
+    /// Its ready line.
+    pub ready: Value,
+}
+
+impl Edge {
+    /// Starts an agent beside `hub` with `<folder>/edge` as its state, as gateway `plant/gw-1` unless `config` says who.
+    pub fn start(folder: &Path, hub: &Hub, config: Config) -> Result<Self> {
+        let config = config.or("mqtt.url", format!("mqtt://{}", hub.mqtt()?));
+        Self::start_alone(folder, config)
+    }
+
+    /// Starts an agent whose configuration names its broker.
+    pub fn start_alone(folder: &Path, config: Config) -> Result<Self> {
+        let config = with_defaults(config)?.write(folder, "edge.toml")?;
+        let state = folder.join("edge");
+        let mut command = Process::command("sightline-edge")?;
+        command.arg("run").arg("--config").arg(&config).arg("--state").arg(&state);
+        let mut process = Process::start("sightline-edge", &mut command)?;
+        let ready = process.ready()?;
+        Ok(Self { process, state, ready })
+    }
+
+    /// The client of its admin address.
+    pub fn admin(&self) -> Result<Rest> {
+        Rest::plain(self.ready["admin"].as_str().context("ready line of the agent names no admin address")?)
+    }
+
+    /// Stops it in order and reads what it says it did.
+    pub fn stop(&mut self) -> Result<Value> {
+        self.process.terminate(DRAIN)?;
+        self.summary()
+    }
+
+    /// What the agent wrote at its end: how much it made and sent.
+    pub fn summary(&self) -> Result<Value> {
+        summary(&self.state)
+    }
+}
+
+/// The agent's settings that every story shares.
+pub fn with_defaults(config: Config) -> Result<Config> {
+    let model = crate::runtime::model()?;
+    Ok(config
+        .or("site", "plant")
+        .or("gateway", "gw-1")
+        .or("models.default", model.display().to_string())
+        .or("admin.listen", "127.0.0.1:0"))
+}
+
+/// Reads `<state>/summary.json`.
+pub fn summary(state: &Path) -> Result<Value> {
+    let path = state.join("summary.json");
+    let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))
+}

@@ -1,0 +1,92 @@
+//! A running hub, and the addresses it said.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{Config, Observer, Process, Rest};
+
+/// How long an orderly end may take: a last flush and the broker's.
+pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// A hub process with its state folder.
+pub struct Hub {
+    /// The process.
+    pub process: Process,
+    /// Its state folder.
+    pub state: PathBuf,
+    /// Its ready line.
+    pub ready: Value,
+    config: PathBuf,
+}
+
+impl Hub {
+    /// Starts a hub on free loopback ports with `<folder>/hub` as its state. Flushes come fast unless `config` says when.
+    pub fn start(folder: &Path, config: Config) -> Result<Self> {
+        let config = config
+            .or("listen", "127.0.0.1:0")
+            .or("broker.listen", "127.0.0.1:0")
+            .or("s3.listen", "127.0.0.1:0")
+            .or("ingest.flush_interval", "500ms");
+        let config = config.write(folder, "hub.toml")?;
+        Self::start_again(&folder.join("hub"), &config)
+    }
+
+    /// Starts a hub on a state folder that may have been used before.
+    pub fn start_again(state: &Path, config: &Path) -> Result<Self> {
+        let mut command = Process::command("sightline-hub")?;
+        command.arg("run").arg("--config").arg(config).arg("--state").arg(state);
+        let mut process = Process::start("sightline-hub", &mut command)?;
+        let ready = process.ready()?;
+        Ok(Self { process, state: state.to_owned(), ready, config: config.to_owned() })
+    }
+
+    /// Kills the process as a power cut would, and starts it again on the same state.
+    pub fn kill_and_restart(mut self) -> Result<Self> {
+        self.process.kill()?;
+        Self::start_again(&self.state, &self.config)
+    }
+
+    /// Stops it in order.
+    pub fn stop(mut self) -> Result<(PathBuf, PathBuf)> {
+        self.process.terminate(DRAIN)?;
+        Ok((self.state.clone(), self.config.clone()))
+    }
+
+    /// What the hub wrote for its own commands and for us: addresses, tables, S3 credentials.
+    pub fn endpoints(&self) -> Result<Value> {
+        endpoints(&self.state)
+    }
+
+    /// `host:port` of the MQTT broker.
+    pub fn mqtt(&self) -> Result<&str> {
+        self.ready["mqtt"].as_str().context("ready line of the hub names no mqtt address")
+    }
+
+    /// `host:port` of the HTTP API.
+    pub fn http(&self) -> Result<&str> {
+        self.ready["http"].as_str().context("ready line of the hub names no http address")
+    }
+
+    /// The REST client.
+    pub fn rest(&self) -> Result<Rest> {
+        Rest::plain(self.http()?)
+    }
+
+    /// Watches the live lane and the documents to gateways, from now on.
+    pub fn observe(&self) -> Result<Observer> {
+        Observer::start(&format!("mqtt://{}", self.mqtt()?), &["sightline/live/#", "sightline/down/#"])
+    }
+
+}
+
+/// Reads `<state>/endpoints.json`.
+pub fn endpoints(state: &Path) -> Result<Value> {
+    let path = state.join("endpoints.json");
+    let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))
+}
