@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{Config, Observer, Process, Rest};
+use crate::{Config, Lake, Observer, Process, Rest};
 
 /// How long an orderly end may take: a last flush and the broker's.
 pub const DRAIN: Duration = Duration::from_secs(30);
@@ -32,14 +32,19 @@ impl Hub {
             .or("broker.listen", "127.0.0.1:0")
             .or("s3.listen", "127.0.0.1:0")
             .or("ingest.flush_interval", "500ms");
+        Self::start_on_usual_ports(folder, config)
+    }
+
+    /// Starts a hub where `config` says; where it says nothing, on the usual ports, or on free ones when those are taken.
+    pub fn start_on_usual_ports(folder: &Path, config: Config) -> Result<Self> {
         let config = config.write(folder, "hub.toml")?;
-        Self::start_again(&folder.join("hub"), &config)
+        Self::start_with(&folder.join("hub"), &config, &[])
     }
 
     /// Starts a hub on a state folder that may have been used before.
-    pub fn start_again(state: &Path, config: &Path) -> Result<Self> {
+    pub fn start_with(state: &Path, config: &Path, args: &[&str]) -> Result<Self> {
         let mut command = Process::command("sightline-hub")?;
-        command.arg("run").arg("--config").arg(config).arg("--state").arg(state);
+        command.arg("run").arg("--config").arg(config).arg("--state").arg(state).args(args);
         let mut process = Process::start("sightline-hub", &mut command)?;
         let ready = process.ready()?;
         Ok(Self { process, state: state.to_owned(), ready, config: config.to_owned() })
@@ -48,13 +53,13 @@ impl Hub {
     /// Kills the process as a power cut would, and starts it again on the same state.
     pub fn kill_and_restart(mut self) -> Result<Self> {
         self.process.kill()?;
-        Self::start_again(&self.state, &self.config)
+        Self::start_with(&self.state, &self.config, &[])
     }
 
-    /// Stops it in order.
-    pub fn stop(mut self) -> Result<(PathBuf, PathBuf)> {
+    /// Stops it in order; gives its state folder.
+    pub fn stop(mut self) -> Result<PathBuf> {
         self.process.terminate(DRAIN)?;
-        Ok((self.state.clone(), self.config.clone()))
+        Ok(self.state.clone())
     }
 
     /// What the hub wrote for its own commands and for us: addresses, tables, S3 credentials.
@@ -82,6 +87,10 @@ impl Hub {
         Observer::start(&format!("mqtt://{}", self.mqtt()?), &["sightline/live/#", "sightline/down/#"])
     }
 
+    /// The lake, read from S3.
+    pub fn lake(&self) -> Result<Lake> {
+        Lake::open(&self.state)
+    }
 }
 
 /// Reads `<state>/endpoints.json`.

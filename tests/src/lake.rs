@@ -1,6 +1,6 @@
 //! The lake as a stranger reads it: list the Parquet objects in S3, read their rows. The hub is not asked.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use parquet::{
     record::Field,
 };
 use serde_json::{Map, Value};
+use store::objects::{Location, Objects};
 
 use crate::{rest::block_on, wait};
 
@@ -18,30 +19,28 @@ pub type Row = Map<String, Value>;
 
 /// The lake behind a hub's endpoints.
 pub struct Lake {
-    objects: store::objects::Objects,
+    objects: Objects,
 }
 
 impl Lake {
-    /// From `<state>/endpoints.json`.
-    pub fn open(endpoints: &Value) -> Result<Self> {
-        let text = |key: &str| {
-            let value = endpoints["s3"][key].as_str();
-            value.with_context(|| format!("endpoints.json names no s3.{key}"))
-        };
+    /// Of the hub whose state folder this is.
+    pub fn open(state: &Path) -> Result<Self> {
         crate::rest::install_crypto();
-        let location = crate::runtime_objects::location(text)?;
-        let objects = block_on(async { store::objects::Objects::connect(&location) })?;
+        let location = Location::from_state(state)?;
+        // The client's connections belong to the harness's threads.
+        let objects = block_on(async { Objects::connect(location) })?;
         Ok(Self { objects })
     }
 
     /// Keys under a prefix, in order.
     pub fn keys(&self, prefix: &str) -> Result<Vec<String>> {
-        block_on(crate::runtime_objects::keys(&self.objects, prefix))
+        let entries = block_on(self.objects.list(prefix).all())?;
+        Ok(entries.into_iter().map(|entry| entry.key).collect())
     }
 
     /// The bytes of an object.
     pub fn get(&self, key: &str) -> Result<Bytes> {
-        block_on(crate::runtime_objects::get(&self.objects, key))
+        Ok(block_on(self.objects.get(key))?)
     }
 
     /// Every row of a kind, with `object` naming where it stands.

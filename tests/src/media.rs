@@ -43,7 +43,8 @@ fn run(pipeline: &str) -> Result<()> {
     let pipeline = gst::parse::launch(pipeline).context("build a pipeline")?;
     let bus = pipeline.bus().context("a pipeline has a bus")?;
     pipeline.set_state(gst::State::Playing)?;
-    let outcome = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &[gst::MessageType::Eos, gst::MessageType::Error]);
+    let outcome =
+        bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &[gst::MessageType::Eos, gst::MessageType::Error]);
     pipeline.set_state(gst::State::Null)?;
     match outcome.as_ref().map(|message| message.view()) {
         Some(gst::MessageView::Eos(_)) => Ok(()),

@@ -69,8 +69,17 @@ impl Message {
 pub struct Login {
     /// User name and password.
     pub user: Option<(String, String)>,
-    /// PEM of the authority, and of the client's certificate and key.
-    pub tls: Option<(Vec<u8>, Option<(Vec<u8>, Vec<u8>)>)>,
+    /// TLS, where the broker wants it.
+    pub tls: Option<Tls>,
+}
+
+/// PEM files of a TLS client.
+#[derive(Clone, Default)]
+pub struct Tls {
+    /// The authority that the server's certificate must come from.
+    pub ca: Vec<u8>,
+    /// The client's certificate and key.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 #[derive(Default)]
@@ -217,9 +226,9 @@ fn options(url: &str, login: &Login) -> Result<MqttOptions> {
     if let Some((user, password)) = &login.user {
         options.set_credentials(user, password);
     }
-    if let Some((ca, identity)) = &login.tls {
+    if let Some(Tls { ca, identity }) = login.tls.clone() {
         crate::rest::install_crypto();
-        let tls = TlsConfiguration::Simple { ca: ca.clone(), alpn: None, client_auth: identity.clone() };
+        let tls = TlsConfiguration::Simple { ca, alpn: None, client_auth: identity };
         options.set_transport(Transport::tls_with_config(tls));
     }
     Ok(options)

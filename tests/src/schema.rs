@@ -38,6 +38,10 @@ pub fn validate(messages: &[Message]) -> Result<()> {
     child.stdin.take().context("stdin was asked for")?.write_all(&lines)?;
     let output = child.wait_with_output()?;
     let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "messages differ from docs/asyncapi.yaml:\n{said}{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "messages differ from docs/asyncapi.yaml:\n{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
