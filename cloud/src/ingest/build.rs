@@ -163,13 +163,7 @@ fn sample_row(row: &Row) -> Option<SampleRow> {
 }
 
 /// Records kept as they came, in one tar a kind: the bytes, and beside them a JSON with what is known of them.
-fn kept(
-    built: &mut Built,
-    kept: &[Kept],
-    format: Format,
-    prefix: &str,
-    now: Timestamp,
-) -> Result<(), BuildError> {
+fn kept(built: &mut Built, kept: &[Kept], format: Format, prefix: &str, now: Timestamp) -> Result<(), BuildError> {
     let mut by_kind: HashMap<Kind, Vec<&Kept>> = HashMap::new();
     kept.iter().for_each(|k| by_kind.entry(k.kind).or_default().push(k));
     for (kind, kept) in by_kind {
@@ -183,7 +177,11 @@ fn kept(
                 "site": one.owner.site, "gateway": one.owner.gateway, "epoch": epoch, "kind": kind, "seq": seq,
                 "received_at": one.received_at, "why": one.why, "version": one.version,
             });
-            shard.file(&format!("{name}.{}", if format == Format::Dead { "record" } else { "frame" }), &one.bytes, now)?;
+            shard.file(
+                &format!("{name}.{}", if format == Format::Dead { "record" } else { "frame" }),
+                &one.bytes,
+                now,
+            )?;
             shard.file(&format!("{name}.json"), facts.to_string().as_bytes(), now)?;
         }
         let (_, bytes) = shard.finish()?;

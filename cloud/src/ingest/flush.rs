@@ -12,7 +12,7 @@ use std::{
 
 use contract::{Principal, Timestamp};
 use daemon::{Backoff, CancellationToken};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use store::{
     lake_index::{Advance, Commit, LakeIndex, Object, Outcome, Stream, StreamId},
     objects::{Objects, PutOptions},
@@ -106,13 +106,14 @@ impl Flusher {
             batch = back;
             match result {
                 Ok(built) => return Ok((batch, built)),
-                Err(error) => self.wait(&mut outage, "records cannot be written as objects", &error).await?,
+                Err(error) => self.wait(&mut outage, "records cannot be written as objects", chain(&error)).await?,
             }
         }
     }
 
     async fn store(&self, built: Built) -> Result<(Vec<Object>, Vec<store::lake_index::SampleRow>), GaveUp> {
-        let uploads = built.uploads.into_iter().map(|upload| self.put(upload));
+        // Boxed into a list first: a lazy one of borrowing futures cannot be shown to be `Send`.
+        let uploads: Vec<_> = built.uploads.into_iter().map(|upload| self.put(upload).boxed()).collect();
         let objects = futures::stream::iter(uploads).buffered(UPLOADS).try_collect().await?;
         Ok((objects, built.samples))
     }
@@ -132,7 +133,7 @@ impl Flusher {
                     object.digest = put.digest;
                     return Ok(object);
                 }
-                Err(error) => self.wait(&mut outage, "objects cannot be stored", &error).await?,
+                Err(error) => self.wait(&mut outage, "objects cannot be stored", chain(&error)).await?,
             }
         }
     }
@@ -153,15 +154,10 @@ impl Flusher {
         self.stats.add(Fact::CommitLatencyUs, latency_us);
     }
 
-    async fn wait(
-        &self,
-        outage: &mut Option<Outage>,
-        what: &'static str,
-        error: &(dyn std::error::Error + 'static),
-    ) -> Result<(), GaveUp> {
+    async fn wait(&self, outage: &mut Option<Outage>, what: &'static str, error: String) -> Result<(), GaveUp> {
         self.stats.count(Fact::FlushFailures);
         let outage = outage.get_or_insert_with(|| {
-            tracing::error!(error = %chain(error), "{what}: held in memory and tried again");
+            tracing::error!(error, "{what}: held in memory and tried again");
             Outage::new(what)
         });
         tokio::select! {
@@ -206,7 +202,7 @@ impl Attempt<'_> {
                     return Ok(None);
                 }
                 Err(error) => {
-                    self.flusher.wait(&mut self.outage, "the lake's tables cannot be written", &error).await?;
+                    self.flusher.wait(&mut self.outage, "the lake's tables cannot be written", chain(&error)).await?;
                     if error.kind() == tables::ErrorKind::Uncertain
                         && let Some(streams) = self.look_again(&commit).await?
                     {
@@ -238,7 +234,9 @@ impl Attempt<'_> {
                         match self.flusher.index.stream(advance.stream).await {
                             Ok(stream) => streams.push(stream),
                             Err(error) => {
-                                self.flusher.wait(&mut self.outage, "the lake's tables cannot be read", &error).await?;
+                                self.flusher
+                                    .wait(&mut self.outage, "the lake's tables cannot be read", chain(&error))
+                                    .await?;
                             }
                         }
                     }
@@ -246,7 +244,9 @@ impl Attempt<'_> {
                         return Ok(Some(streams));
                     }
                 }
-                Err(error) => self.flusher.wait(&mut self.outage, "the lake's tables cannot be read", &error).await?,
+                Err(error) => {
+                    self.flusher.wait(&mut self.outage, "the lake's tables cannot be read", chain(&error)).await?
+                }
             }
         }
     }
