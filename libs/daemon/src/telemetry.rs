@@ -128,6 +128,7 @@ pub fn init(config: &TelemetryConfig, service: &Service) -> Result<Telemetry, Er
     let reader = PeriodicReader::builder(points).with_interval(config.metrics_interval.get()).build();
     let metrics = SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
     global::set_meter_provider(metrics.clone());
+    global::set_tracer_provider(traces.clone()); // for spans whose times were measured elsewhere
     let _ = ENABLED.set(()); // tests may set up more than once
     Ok(Telemetry { traces: Some(traces), metrics: Some(metrics) })
 }

@@ -61,14 +61,14 @@ pub enum ErrorKind {
         source: serde_json::Error,
     },
     /// The manifest contradicts itself or asks for what we do not know.
-    #[error("`{MANIFEST}`")]
-    Manifest(#[source] ManifestError),
+    #[error("`{MANIFEST}`: {0}")]
+    Manifest(ManifestError),
     /// The model file is not ONNX.
-    #[error("`{MODEL}`")]
-    Onnx(#[source] onnx::Error),
+    #[error("`{MODEL}`: {0}")]
+    Onnx(onnx::Error),
     /// The graph is not what the manifest says.
-    #[error("`{MODEL}` does not match `{MANIFEST}`")]
-    Graph(#[source] GraphError),
+    #[error("`{MODEL}` does not match `{MANIFEST}`: {0}")]
+    Graph(GraphError),
 }
 
 /// An opened, checked package. Cheap to clone; the weights are read when asked for, not kept.

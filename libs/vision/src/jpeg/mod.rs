@@ -4,7 +4,6 @@
 mod convert;
 mod decode;
 mod encode;
-mod orientation;
 
 pub use decode::{Decoder, is_jpeg};
 pub use encode::Encoder;

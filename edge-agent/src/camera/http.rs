@@ -1,0 +1,166 @@
+//! `http(s)://` cameras: a JPEG that is asked for again and again, or an MJPEG stream. Decoded by `vision`.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, Response, StatusCode, header::CONTENT_TYPE};
+use tokio::runtime::Handle;
+
+use super::{
+    Failure, Plan, Stop, failure::presented, multipart::Multipart, picture::Picture, supervisor::Outcome, uri::Remote,
+};
+use crate::{
+    clock::micros,
+    intake::{Arrival, Flow, Intake},
+};
+
+/// Plays the camera; blocks its own thread, the network runs on the runtime.
+pub fn run(plan: &Plan, remote: &Remote, runtime: &Handle, intake: &Arc<Mutex<Intake>>, stop: &Stop) -> Outcome {
+    let builder = Client::builder().connect_timeout(plan.stall).read_timeout(plan.stall);
+    let client = match builder.build() {
+        Ok(client) => client,
+        Err(error) => return Outcome::Failed(unreachable_camera(remote, &error)),
+    };
+    let mut player = Player { plan, remote, client, intake, stop, decoder: None };
+    runtime.block_on(player.play())
+}
+
+struct Player<'a> {
+    plan: &'a Plan,
+    remote: &'a Remote,
+    client: Client,
+    intake: &'a Arc<Mutex<Intake>>,
+    stop: &'a Stop,
+    decoder: Option<vision::jpeg::Decoder>,
+}
+
+impl Player<'_> {
+    async fn play(&mut self) -> Outcome {
+        loop {
+            let asked = Instant::now();
+            let response = tokio::select! {
+                response = self.ask() => response,
+                () = stopped(self.stop) => return Outcome::Stopped,
+            };
+            let response = match response {
+                Ok(response) => response,
+                Err(failure) => return Outcome::Failed(failure),
+            };
+            let kind = content_type(&response);
+            let flow = if kind.starts_with("multipart/") {
+                self.stream(response, &kind).await
+            } else {
+                self.snapshot(response, asked).await
+            };
+            match flow {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Stop) => return Outcome::Stopped,
+                Err(failure) => return Outcome::Failed(failure),
+            }
+            let rest = self.plan.interval.saturating_sub(asked.elapsed());
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = stopped(self.stop) => return Outcome::Stopped,
+            }
+        }
+    }
+
+    async fn ask(&self) -> Result<Response, Failure> {
+        let mut request = self.client.get(self.remote.url.clone());
+        if let Some(credentials) = &self.plan.credentials {
+            request = request.basic_auth(&credentials.user, Some(&credentials.password));
+        }
+        let response = request.send().await.map_err(|error| unreachable_camera(self.remote, &error))?;
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(Failure::Unauthorized(self.remote.url.to_string(), presented(self.plan.credentials.is_some())))
+            }
+            status => Err(self.not_pictures(format!("it answers {status}"))),
+        }
+    }
+
+    async fn snapshot(&mut self, mut response: Response, asked: Instant) -> Result<Flow, Failure> {
+        let limit = vision::Limits::default().max_bytes;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| unreachable_camera(self.remote, &error))? {
+            if bytes.len() + chunk.len() > limit {
+                return Err(self.not_pictures(format!("its answer is longer than {limit} bytes")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        self.show(&bytes, asked).map_err(|error| self.not_pictures(error))
+    }
+
+    async fn stream(&mut self, mut response: Response, kind: &str) -> Result<Flow, Failure> {
+        let limit = vision::Limits::default().max_bytes;
+        let mut parts = Multipart::new(kind, limit).map_err(|error| self.not_pictures(error.to_string()))?;
+        let mut unreadable = 0;
+        loop {
+            let chunk = tokio::select! {
+                chunk = response.chunk() => chunk.map_err(|error| unreachable_camera(self.remote, &error))?,
+                () = stopped(self.stop) => return Ok(Flow::Stop),
+            };
+            let Some(chunk) = chunk else {
+                return Err(Failure::Unreachable(self.remote.url.to_string(), "the stream ended".into()));
+            };
+            parts.push(&chunk);
+            let mut newest = None;
+            while let Some(part) = parts.next_part().map_err(|error| self.not_pictures(error.to_string()))? {
+                // Newest wins: what piled up while the last picture was decoded is old.
+                newest = Some(part);
+            }
+            let Some(part) = newest else { continue };
+            match self.show(&part, Instant::now()) {
+                Ok(Flow::Continue) => unreadable = 0,
+                Ok(Flow::Stop) => return Ok(Flow::Stop),
+                Err(error) if unreadable >= 10 => return Err(self.not_pictures(error)),
+                Err(_) => unreadable += 1,
+            }
+        }
+    }
+
+    fn show(&mut self, bytes: &[u8], asked: Instant) -> Result<Flow, String> {
+        let limits = vision::Limits::default();
+        let picture = if bytes.starts_with(b"\x89PNG") {
+            vision::decode_picture(bytes, &limits).map_err(|error| error.to_string())?
+        } else {
+            let decoder = match &mut self.decoder {
+                Some(decoder) => decoder,
+                none => none.insert(vision::jpeg::Decoder::new().map_err(|error| error.to_string())?),
+            };
+            decoder.decode(bytes, &limits).map_err(|error| error.to_string())?
+        };
+        let arrival = Arrival::now(micros(asked.elapsed()));
+        let picture = Picture::Decoded(Arc::new(picture));
+        Ok(self.intake.lock().unwrap_or_else(PoisonError::into_inner).frame(&picture, arrival))
+    }
+
+    fn not_pictures(&self, why: String) -> Failure {
+        Failure::NotPictures(self.remote.url.to_string(), why)
+    }
+}
+
+fn content_type(response: &Response) -> String {
+    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().trim().to_owned()
+}
+
+fn unreachable_camera(remote: &Remote, error: &reqwest::Error) -> Failure {
+    let mut text = String::new();
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    // Its own text repeats the address; the causes below say what happened.
+    while let Some(current) = cause {
+        text = current.to_string();
+        cause = current.source();
+    }
+    Failure::Unreachable(remote.url.to_string(), text)
+}
+
+async fn stopped(stop: &Stop) {
+    while !stop.is_set() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

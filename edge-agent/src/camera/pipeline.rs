@@ -1,0 +1,383 @@
+//! One camera's GStreamer pipeline: from an encoded or raw stream to pictures in the intake, and what its bus says.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use contract::Timestamp;
+use gstreamer::{self as gst, prelude::*};
+use gstreamer_app as gst_app;
+
+use super::{
+    Failure, Plan, Stop,
+    arrival::DecodeTimes,
+    elements,
+    picture::{Form, Picture},
+    supervisor::Outcome,
+};
+use crate::{
+    clock::Mono,
+    intake::{Arrival, Flow, Intake},
+};
+
+/// How frames leave the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Wait for each frame's moment: a file at its own frame rate.
+    pub sync: bool,
+    /// Timestamps tell when the frame arrived: a live source.
+    pub live: bool,
+    /// Rates count media time: a file as fast as it goes.
+    pub media_paced: bool,
+}
+
+/// A pipeline with its end towards the intake.
+pub struct Pipeline {
+    pipeline: gst::Pipeline,
+    tail: Tail,
+}
+
+/// Takes streams in and leads them to the intake. Cloned into callbacks.
+#[derive(Clone)]
+pub struct Tail {
+    pipeline: gst::glib::WeakRef<gst::Pipeline>,
+    intake: Arc<Mutex<Intake>>,
+    timing: Timing,
+    hardware: bool,
+    taken: Arc<std::sync::atomic::AtomicBool>,
+    frames: Arc<AtomicU64>,
+    failure: Arc<Mutex<Option<Failure>>>,
+}
+
+/// Formats that the intake reads without conversion. System memory: hardware decoders download by themselves.
+const FORMATS: [&str; 4] = ["I420", "NV12", "GRAY8", "RGB"];
+
+impl Pipeline {
+    /// An empty pipeline.
+    pub fn new(intake: Arc<Mutex<Intake>>, timing: Timing, hardware: bool) -> Self {
+        let pipeline = gst::Pipeline::new();
+        let tail = Tail {
+            pipeline: pipeline.downgrade(),
+            intake,
+            timing,
+            hardware,
+            taken: Arc::default(),
+            frames: Arc::default(),
+            failure: Arc::default(),
+        };
+        Self { pipeline, tail }
+    }
+
+    /// Adds elements and links them in order.
+    pub fn chain(&self, elements: &[&gst::Element]) -> Result<(), Failure> {
+        let wrong = |error: gst::glib::BoolError| Failure::Pipeline {
+            element: "pipeline".into(),
+            message: error.message.into_owned(),
+        };
+        self.pipeline.add_many(elements.iter().copied()).map_err(wrong)?;
+        gst::Element::link_many(elements.iter().copied()).map_err(wrong)
+    }
+
+    /// Where streams go.
+    pub fn tail(&self) -> Tail {
+        self.tail.clone()
+    }
+
+    /// Plays until the end, a failure or the word to stop.
+    pub fn run(self, plan: &Plan, stop: &Stop, at_end: AtEnd) -> Outcome {
+        let outcome = self.play(plan, stop, at_end);
+        // A streaming thread that waits for the engine is freed by the queue's stop, not by the state change.
+        let _ = self.pipeline.set_state(gst::State::Null);
+        outcome
+    }
+
+    fn play(&self, plan: &Plan, stop: &Stop, at_end: AtEnd) -> Outcome {
+        let Some(bus) = self.pipeline.bus() else { return Outcome::Stopped };
+        let started = self.pipeline.set_state(gst::State::Playing);
+        let mut watch = StallWatch::new(plan.stall);
+        let mut frames_at_end = 0;
+        loop {
+            if stop.is_set() {
+                return Outcome::Stopped;
+            }
+            if let Some(failure) = self.tail.take_failure() {
+                return Outcome::Failed(failure);
+            }
+            let message = bus.timed_pop(gst::ClockTime::from_mseconds(100));
+            match message.as_ref().map(|message| message.view()) {
+                Some(gst::MessageView::Error(error)) => {
+                    let failure = self.tail.take_failure();
+                    let has_credentials = plan.credentials.is_some();
+                    return Outcome::Failed(
+                        failure.unwrap_or_else(|| Failure::from_bus(&plan.uri, has_credentials, error)),
+                    );
+                }
+                Some(gst::MessageView::Eos(_)) => {
+                    let frames = self.tail.frames.load(Ordering::Relaxed);
+                    let again = at_end == AtEnd::Again && frames > frames_at_end;
+                    frames_at_end = frames;
+                    if !again || self.rewind().is_err() {
+                        return self.ended(plan, frames);
+                    }
+                }
+                Some(gst::MessageView::Latency(_)) => drop(self.pipeline.recalculate_latency()),
+                Some(_) => {}
+                None if started.is_err() => return Outcome::Failed(self.unexplained(plan)),
+                None => {}
+            }
+            if let Some(failure) = watch.look(self.tail.frames.load(Ordering::Relaxed), self.tail.timing.live) {
+                return Outcome::Failed(failure);
+            }
+        }
+    }
+
+    fn rewind(&self) -> Result<(), gst::glib::BoolError> {
+        self.pipeline.seek_simple(gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT, gst::ClockTime::ZERO)
+    }
+
+    fn ended(&self, plan: &Plan, frames: u64) -> Outcome {
+        if frames > 0 { Outcome::Ended } else { Outcome::Failed(Failure::NoVideo(plan.uri.to_string())) }
+    }
+
+    fn unexplained(&self, plan: &Plan) -> Failure {
+        Failure::Pipeline { element: "pipeline".into(), message: format!("{} does not start", plan.uri) }
+    }
+}
+
+/// What happens at the end of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// The camera has ended.
+    Stop,
+    /// From the beginning.
+    Again,
+}
+
+struct StallWatch {
+    patience: Duration,
+    frames: u64,
+    since: Mono,
+}
+
+impl StallWatch {
+    fn new(patience: Duration) -> Self {
+        Self { patience, frames: 0, since: Mono::now() }
+    }
+
+    fn look(&mut self, frames: u64, live: bool) -> Option<Failure> {
+        let now = Mono::now();
+        // A source that waits for the engine is slow, not stalled.
+        if frames != self.frames || !live {
+            self.frames = frames;
+            self.since = now;
+        }
+        (now - self.since > self.patience).then(|| Failure::Stalled(self.patience.as_secs()))
+    }
+}
+
+impl Tail {
+    /// Leads a pad's stream to the intake; streams other than the first video are left alone.
+    pub fn accept(&self, pad: &gst::Pad) {
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let Some(media) = caps.structure(0).map(|s| s.name().to_string()) else { return };
+        if !(media.starts_with("video/") || media.starts_with("image/")) {
+            return;
+        }
+        if self.taken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Err(failure) = self.attach(pad, &caps, &media) {
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        }
+    }
+
+    /// Makes the end for a stream of these caps and links it.
+    pub fn attach(&self, pad: &gst::Pad, caps: &gst::Caps, media: &str) -> Result<(), Failure> {
+        let times = DecodeTimes::default();
+        let mut chain = match media {
+            "image/jpeg" => Vec::new(),
+            "video/x-raw" => self.converter(caps)?,
+            _ => vec![self.decoder(caps, media, &times)?],
+        };
+        chain.push(self.sink(media, times)?);
+        let Some(pipeline) = self.pipeline.upgrade() else { return Ok(()) };
+        let wrong = |message: String| Failure::Pipeline { element: "pipeline".into(), message };
+        pipeline.add_many(&chain).map_err(|error| wrong(error.to_string()))?;
+        gst::Element::link_many(&chain).map_err(|error| wrong(error.to_string()))?;
+        let into = chain[0].static_pad("sink").ok_or_else(|| wrong("element has no sink pad".into()))?;
+        pad.link(&into).map_err(|error| wrong(format!("link {media}: {error}")))?;
+        // Downstream first, so that nothing arrives at an element that does not run.
+        for element in chain.iter().rev() {
+            element.sync_state_with_parent().map_err(|error| wrong(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Raw video that the intake reads as it is needs no converter.
+    fn converter(&self, caps: &gst::Caps) -> Result<Vec<gst::Element>, Failure> {
+        if caps.can_intersect(&raw_caps()) { Ok(Vec::new()) } else { Ok(vec![elements::make("videoconvert")?]) }
+    }
+
+    fn decoder(&self, caps: &gst::Caps, media: &str, times: &DecodeTimes) -> Result<gst::Element, Failure> {
+        let none = || Failure::NoDecoder { media: media.into(), package: elements::decoder_package(media) };
+        let factory = elements::decoder_for(caps, self.hardware).ok_or_else(none)?;
+        let decoder = factory.create().build().map_err(|_| none())?;
+        // Frame threads of libav add latency and 6 % CPU; a gateway has other cameras to fill its cores.
+        if decoder.find_property("max-threads").is_some() {
+            decoder.set_property("max-threads", 1i32);
+        }
+        tracing::info!(decoder = %factory.name(), hardware = elements::is_hardware(&factory), media, "decoder chosen");
+        times.watch(&decoder);
+        Ok(decoder)
+    }
+
+    fn sink(&self, media: &str, times: DecodeTimes) -> Result<gst::Element, Failure> {
+        if let Some(missing) = elements::missing(&["appsink"]).pop() {
+            return Err(missing.into());
+        }
+        let jpeg = media == "image/jpeg";
+        let caps = if jpeg { gst::Caps::new_empty_simple("image/jpeg") } else { raw_caps() };
+        let sink = gst_app::AppSink::builder().caps(&caps).sync(self.timing.sync).max_buffers(1).drop(false).build();
+        // Nobody takes the preroll picture, and the last one would keep a decoder's buffer.
+        sink.set_property("enable-last-sample", false);
+        sink.set_property("qos", false);
+        let mut door = Door { tail: self.clone(), times, caps: None, decoder: None, jpeg };
+        sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(move |sink| door.sample(sink)).build());
+        if let Some(pad) = sink.static_pad("sink") {
+            accept_strides(&pad);
+        }
+        Ok(sink.upcast())
+    }
+}
+
+fn raw_caps() -> gst::Caps {
+    gst::Caps::builder("video/x-raw").field("format", gst::List::new(FORMATS)).build()
+}
+
+/// Says that we read any stride. Without this a decoder copies every frame into one without padding.
+fn accept_strides(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
+        if let Some(query) = info.query_mut()
+            && let gst::QueryViewMut::Allocation(allocation) = query.view_mut()
+        {
+            allocation.add_allocation_meta::<gstreamer_video::VideoMeta>(None);
+            return gst::PadProbeReturn::Handled;
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// The streaming thread's way into the intake.
+struct Door {
+    tail: Tail,
+    times: DecodeTimes,
+    caps: Option<(gst::Caps, Arc<Form>)>,
+    decoder: Option<vision::jpeg::Decoder>,
+    jpeg: bool,
+}
+
+impl Door {
+    fn sample(&mut self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        let Some(buffer) = sample.buffer_owned() else { return Ok(gst::FlowSuccess::Ok) };
+        let arrival = self.arrival(sink, &sample, &buffer);
+        let picture = match self.picture(&sample, buffer) {
+            Ok(picture) => picture,
+            Err(error) => {
+                // A torn picture is no reason to give the camera up; one that stays torn is noticed as a stall.
+                tracing::debug!(error, "picture cannot be read");
+                return Ok(gst::FlowSuccess::Ok);
+            }
+        };
+        self.tail.frames.fetch_add(1, Ordering::Relaxed);
+        let flow = self.tail.intake.lock().unwrap_or_else(PoisonError::into_inner).frame(&picture, arrival);
+        if flow == Flow::Stop { Err(gst::FlowError::Eos) } else { Ok(gst::FlowSuccess::Ok) }
+    }
+
+    fn picture(&mut self, sample: &gst::Sample, buffer: gst::Buffer) -> Result<Picture, String> {
+        if self.jpeg {
+            return self.jpeg(&buffer);
+        }
+        let caps = sample.caps().ok_or("picture has no caps")?;
+        let known = self.caps.as_ref().filter(|(known, _)| known.as_ptr() == caps.as_ptr());
+        let form = match known {
+            Some((_, form)) => form.clone(),
+            None => {
+                let form = Arc::new(Form::new(caps).map_err(|error| error.to_string())?);
+                self.caps = Some((sample.caps_owned().ok_or("picture has no caps")?, form.clone()));
+                form
+            }
+        };
+        Ok(Picture::Buffer { buffer, form })
+    }
+
+    fn jpeg(&mut self, buffer: &gst::Buffer) -> Result<Picture, String> {
+        if self.decoder.is_none() {
+            self.decoder = Some(vision::jpeg::Decoder::new().map_err(|error| error.to_string())?);
+        }
+        let decoder = self.decoder.as_mut().ok_or("no JPEG decoder")?;
+        let map = buffer.map_readable().map_err(|error| error.to_string())?;
+        let picture = decoder.decode(&map, &vision::Limits::default()).map_err(|error| error.to_string())?;
+        Ok(Picture::Decoded(Arc::new(picture)))
+    }
+
+    fn arrival(&self, sink: &gst_app::AppSink, sample: &gst::Sample, buffer: &gst::Buffer) -> Arrival {
+        let running = || sample.segment()?.downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts()?);
+        let timing = self.tail.timing;
+        let mut arrival = Arrival::now(match timing.live {
+            true => since_arrival(sink, running()).unwrap_or(0),
+            false => self.times.decode_us(buffer.pts()),
+        });
+        arrival.reference = reference_time(buffer);
+        if timing.media_paced
+            && let Some(media) = running()
+        {
+            arrival.pacing = Mono(media.useconds());
+        }
+        arrival
+    }
+}
+
+/// How long ago a live source stamped this buffer, in microseconds: jitter buffer and decoder included.
+fn since_arrival(sink: &gst_app::AppSink, running: Option<gst::ClockTime>) -> Option<u64> {
+    let now = sink.clock()?.time().checked_sub(sink.base_time()?)?;
+    Some(now.checked_sub(running?)?.useconds())
+}
+
+/// Seconds from 1900, where NTP begins, to 1970.
+const NTP_TO_UNIX_S: u64 = 2_208_988_800;
+
+/// The camera's own clock, from RTCP sender reports.
+fn reference_time(buffer: &gst::Buffer) -> Option<Timestamp> {
+    buffer.iter_meta::<gst::ReferenceTimestampMeta>().find_map(|meta| {
+        let name = meta.reference().structure(0)?.name().to_string();
+        let us = meta.timestamp().useconds();
+        let unix = match name.as_str() {
+            "timestamp/x-ntp" => us.checked_sub(NTP_TO_UNIX_S * 1_000_000)?,
+            "timestamp/x-unix" => us,
+            _ => return None,
+        };
+        i64::try_from(unix).ok().map(Timestamp)
+    })
+}
+
+/// Whether a path can be opened at all, in the system's own words.
+pub fn readable(what: &'static str, path: &Path) -> Result<(), Failure> {
+    let absent = |why: String| Failure::Absent { what, path: path.display().to_string(), why };
+    let facts = std::fs::metadata(path).map_err(|error| absent(error.to_string()))?;
+    match (what, facts.is_dir()) {
+        ("folder", false) => Err(absent("it is not a folder".into())),
+        ("file", true) => Err(absent("it is a folder; use `folder:` for pictures".into())),
+        ("folder", true) => std::fs::read_dir(path).map(drop).map_err(|error| absent(error.to_string())),
+        _ => std::fs::File::open(path).map(drop).map_err(|error| absent(error.to_string())),
+    }
+}

@@ -1,0 +1,104 @@
+//! Mistakes that no single value shows: each is reported with the key that is at fault and what to write instead.
+
+use contract::{CameraId, RegionId};
+use daemon::config::Problems;
+
+use super::{Camera, Config, Region};
+use crate::camera::{CameraUri, Play};
+
+impl daemon::config::Config for Config {
+    fn check(&self, problems: &mut Problems) {
+        self.check_mqtt(problems);
+        self.telemetry.check("telemetry", problems);
+        if !(1..=100).contains(&self.samples.jpeg_quality) {
+            problems.add("samples.jpeg_quality", "must lie between 1 and 100");
+        }
+        if self.outbox.max_bytes.get() < 1 << 20 {
+            problems.add("outbox.max_bytes", "must be at least 1MiB");
+        }
+        if self.outbox.window.get() < self.mqtt.archive_message_max.get() {
+            problems.add("outbox.window", "must be at least mqtt.archive_message_max");
+        }
+        if self.health.interval.get().is_zero() {
+            problems.add("health.interval", "must be longer than 0s");
+        }
+        if let Err(error) = daemon::listen::guard(self.admin.listen, "admin.listen", "admin", None, self.admin.insecure)
+        {
+            problems.add("admin.listen", error.to_string());
+        }
+        for (id, camera) in &self.cameras {
+            self.check_camera(id, camera, problems);
+        }
+    }
+}
+
+impl Config {
+    fn check_mqtt(&self, problems: &mut Problems) {
+        if let Err(error) = link::Broker::parse(&self.mqtt.url) {
+            problems.add("mqtt.url", error.to_string());
+        }
+        if !contract::topic::is_valid_prefix(&self.mqtt.prefix) {
+            let why = "is not a topic prefix: levels of text divided by `/`, without `+`, `#` or a leading `$`";
+            problems.add("mqtt.prefix", format!("`{}` {why}", self.mqtt.prefix));
+        }
+        if !(1 << 10..=8 << 20).contains(&self.mqtt.archive_message_max.get()) {
+            problems.add("mqtt.archive_message_max", "must lie between 1KiB and 8MiB");
+        }
+    }
+
+    fn check_camera(&self, id: &CameraId, camera: &Camera, problems: &mut Problems) {
+        let key = format!("cameras.{id}");
+        let fits = match (&camera.uri, camera.play) {
+            (_, None) => None,
+            (CameraUri::File(_), Some(Play::Watch)) => Some("a file is played loop, once or fast"),
+            (CameraUri::File(_) | CameraUri::Folder(_) | CameraUri::Test(_), Some(_)) => None,
+            (_, Some(_)) => Some("only file:, folder: and test: can be played; a live camera sets its own pace"),
+        };
+        if let Some(why) = fits {
+            problems.add(format!("{key}.play"), why);
+        }
+        if camera.stall.get().is_zero() {
+            problems.add(format!("{key}.stall"), "must be longer than 0s");
+        }
+        let network = matches!(camera.uri, CameraUri::Rtsp(_) | CameraUri::Http(_));
+        if !network && (camera.username.is_some() || camera.password.is_some()) {
+            problems.add(format!("{key}.username"), "only rtsp and http cameras take a user name and password");
+        }
+        for (region_id, region) in camera.regions() {
+            self.check_region(&key, &region_id, &region, problems);
+        }
+    }
+
+    fn check_region(&self, camera: &str, id: &RegionId, region: &Region, problems: &mut Problems) {
+        let key = format!("{camera}.regions.{id}");
+        if let Err(error) = region.rect().check() {
+            problems.add(format!("{key}.rect"), error.to_string());
+        }
+        let model = region.model();
+        if !self.models.contains_key(model) {
+            let (key, why) = match &region.model {
+                Some(_) => {
+                    (format!("{key}.model"), format!("[models] has no `{model}`: add {model} = \"/path/to/package\""))
+                }
+                None => (
+                    camera.to_owned(),
+                    format!("region `{id}` has no model: set [models] default = \"/path/to/package\""),
+                ),
+            };
+            problems.add(key, why);
+        }
+        let events = region.events;
+        if !(0.0..=1.0).contains(&events.min_score) {
+            problems.add(format!("{key}.events.min_score"), "must lie between 0 and 1");
+        }
+        if events.votes == 0 || events.votes > events.of || events.of > 1000 {
+            problems.add(format!("{key}.events.votes"), "must be at least 1 and at most `of`, and `of` at most 1000");
+        }
+        if !(0.0..=1.0).contains(&region.samples.uncertain) {
+            problems.add(format!("{key}.samples.uncertain"), "must lie between 0 and 1");
+        }
+        if !(1..=1000).contains(&region.top_k()) {
+            problems.add(format!("{key}.top_k"), "must lie between 1 and 1000");
+        }
+    }
+}
