@@ -33,7 +33,7 @@ daemon::metric_names! {
         /// Published predictions.
         Published = counter("sightline_predictions_published_total", "Distinct prediction records sent on the archive lane", ["camera"]),
         /// Stage times.
-        Stage = histogram("sightline_stage_seconds", "Time of each stage of a prediction; total is arrival to scores", ["camera", "stage"], SECONDS),
+        Stage = histogram("sightline_stage_seconds", "Time of each stage of a prediction; total is arrival to scores", ["camera", "stage"]; SECONDS),
         /// Batches.
         Batches = counter("sightline_engine_batches_total", "Batches run by the engine"),
         /// Batch jobs.

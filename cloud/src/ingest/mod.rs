@@ -1,5 +1,25 @@
-//! From the archive lane to the lake.
+//! From the archive lane to the lake: the role that makes the end-to-end promise.
+//!
+//! Messages become a batch (`intake`, pure), a batch becomes objects (`build`) and one commit (`flush`), and only then
+//! does the gateway get its watermark (`watermark`). Nothing between the gateway's outbox and the commit has to be
+//! reliable: what is dropped here is sent again, what comes twice is recognised by its number. Bounds: the batch that
+//! is filled and the one that is flushed, fragments, the inbox of this process; each says what happens at its end.
 
 mod handle;
+mod run;
+mod stats;
 
+mod assemble;
+mod batch;
+mod clocks;
+mod intake;
+mod streams;
+
+mod build;
+mod flush;
+mod watermark;
+
+pub use assemble::Limits;
 pub use handle::{Arrived, Handle, SubmitError};
+pub use run::{Ingest, Options, Parts, SENT_AT, start};
+pub use stats::{Fact, Stats};

@@ -126,7 +126,7 @@ fn event(name: &str) -> Option<Extract> {
 }
 
 /// The text of a reason, in tables as on the wire.
-pub(super) fn reason_name(reason: Reason) -> &'static str {
+pub fn reason_name(reason: Reason) -> &'static str {
     match reason {
         Reason::Periodic => "periodic",
         Reason::Uncertain => "uncertain",

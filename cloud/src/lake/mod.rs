@@ -2,6 +2,7 @@
 
 mod cells;
 mod json;
+mod keys;
 mod query;
 mod read;
 mod record;
@@ -10,6 +11,8 @@ mod schema;
 mod shard;
 mod write;
 
+pub use cells::reason_name;
+pub use keys::{Partition, object_id};
 pub use read::{ReadError, count_rows, read_parquet};
 pub use record::{Body, Record, Unreadable};
 pub use row::{Place, Row};

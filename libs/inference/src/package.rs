@@ -61,14 +61,14 @@ pub enum ErrorKind {
         source: serde_json::Error,
     },
     /// The manifest contradicts itself or asks for what we do not know.
-    #[error("`{MANIFEST}`: {0}")]
-    Manifest(ManifestError),
+    #[error("`{MANIFEST}`")]
+    Manifest(#[source] ManifestError),
     /// The model file is not ONNX.
-    #[error("`{MODEL}`: {0}")]
-    Onnx(onnx::Error),
+    #[error("`{MODEL}`")]
+    Onnx(#[source] onnx::Error),
     /// The graph is not what the manifest says.
-    #[error("`{MODEL}` does not match `{MANIFEST}`: {0}")]
-    Graph(GraphError),
+    #[error("`{MODEL}` does not match `{MANIFEST}`")]
+    Graph(#[source] GraphError),
 }
 
 /// An opened, checked package. Cheap to clone; the weights are read when asked for, not kept.

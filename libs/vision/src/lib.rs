@@ -21,6 +21,7 @@ pub mod png;
 
 mod normalize;
 mod scores;
+mod statistics;
 
 pub use error::Error;
 pub use frame::{FrameView, MAX_SIDE, Matrix, PixelFormat, Plane, Range, Rect, Siting};
@@ -29,3 +30,4 @@ pub use picture::{Limits, Picture, decode_picture};
 pub use preprocess::{PREPROCESS_VERSION, Preprocessor};
 pub use scores::{softmax, top_k, top_k_into};
 pub use spec::Spec;
+pub use statistics::Statistics;

@@ -59,6 +59,12 @@ impl Normalizer {
                     apply(table, input, out);
                 }
             }
+            (Layout::Nhwc, [red, green, blue]) => {
+                for (input, out) in input.as_chunks::<3>().0.iter().zip(out.as_chunks_mut::<3>().0) {
+                    let [r, g, b] = input.map(usize::from);
+                    *out = [red[r], green[g], blue[b]];
+                }
+            }
             (Layout::Nhwc, tables) => {
                 for (input, out) in input.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
                     for ((table, v), out) in tables.iter().zip(input).zip(out) {

@@ -16,7 +16,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 32 MiB, 16384 pixels a side, 64 million pixels in all: more than any camera gives, at most 200 MB decoded.
+    /// 32 MiB, 16384 pixels a side, 64 million pixels in all: more than any camera gives. Decoding takes up to 3 bytes a
+    /// pixel, a progressive JPEG up to 9 for a while, one that is to be turned up to 6.
     fn default() -> Self {
         Self { max_bytes: 32 << 20, max_width: 16_384, max_height: 16_384, max_pixels: 64_000_000 }
     }
@@ -80,9 +81,12 @@ impl Picture {
 
     /// The picture as a frame.
     pub fn view(&self) -> FrameView<'_> {
-        let plane = |span: &Span| Plane { data: &self.bytes[span.offset..], stride: span.stride };
-        let planes = self.spans.each_ref().map(plane);
-        let planes = &planes[..self.format.planes()];
+        let mut planes = [Plane { data: &[], stride: 0 }; 3];
+        let count = self.format.planes();
+        for (plane, span) in planes.iter_mut().zip(&self.spans[..count]) {
+            *plane = Plane { data: &self.bytes[span.offset..], stride: span.stride };
+        }
+        let planes = &planes[..count];
         match FrameView::new(self.width, self.height, self.format, planes, Range::Full, Matrix::Bt601) {
             Ok(view) => view,
             Err(error) => unreachable!("the decoder lays out whole planes: {error}"),

@@ -153,7 +153,7 @@ impl Resampler {
             isa.blend(source, &segment, out);
         }
         if let Some(slot) = slot.filter(|_| channels > 1) {
-            deinterleave(&self.mixed[..width], channels, &mut self.rows[slot * stride..], BATCH * stride);
+            deinterleave(isa, &self.mixed[..width], channels, &mut self.rows[slot * stride..], BATCH * stride);
         }
     }
 }
@@ -190,12 +190,14 @@ fn blends(axis: &Axis) -> (Vec<Step>, Vec<PairCoefficients>) {
 }
 
 /// Spreads interleaved samples over rows that lie `apart` elements from each other.
-fn deinterleave(mixed: &[i16], channels: usize, rows: &mut [i16], apart: usize) {
+fn deinterleave(isa: Isa, mixed: &[i16], channels: usize, rows: &mut [i16], apart: usize) {
+    let count = mixed.len() / channels;
+    if channels == 2 {
+        let (first, second) = rows.split_at_mut(apart);
+        return isa.split_pairs(mixed, &mut first[..count], &mut second[..count]);
+    }
     for channel in 0..channels {
-        let row = &mut rows[channel * apart..][..mixed.len() / channels];
-        match channels {
-            2 => row.iter_mut().zip(mixed.as_chunks::<2>().0).for_each(|(out, pair)| *out = pair[channel]),
-            _ => row.iter_mut().zip(mixed.as_chunks::<3>().0).for_each(|(out, pixel)| *out = pixel[channel]),
-        }
+        let row = &mut rows[channel * apart..][..count];
+        row.iter_mut().zip(mixed.as_chunks::<3>().0).for_each(|(out, pixel)| *out = pixel[channel]);
     }
 }

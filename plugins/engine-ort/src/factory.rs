@@ -9,14 +9,11 @@ use crate::{runtime, session::Session};
 /// The engine's name in configuration, predictions and metrics.
 pub const NAME: &str = "ort-cpu";
 
-/// Largest batch by default: on one thread a larger one adds latency and no throughput.
-const MAX_BATCH: usize = 16;
-
 /// Makes `ort-cpu` engines.
 #[derive(Clone, Debug)]
 pub struct OrtCpu {
     library: Option<PathBuf>,
-    max_batch: usize,
+    max_batch: Option<usize>,
 }
 
 impl Default for OrtCpu {
@@ -29,13 +26,14 @@ impl OrtCpu {
     /// With the library's file where the user named one. Else `ORT_DYLIB_PATH` names it, else it is looked for in
     /// `.sightline/lib` at or above the working directory and the program, beside the program, and in system folders.
     pub fn new(library: Option<PathBuf>) -> Self {
-        Self { library, max_batch: MAX_BATCH }
+        Self { library, max_batch: None }
     }
 
-    /// The largest batch that its engines take; models with a fixed batch of 1 take 1 all the same.
+    /// The largest batch that its engines take; by default as many tensors as pay, 1 to 16 by their size. Models with
+    /// a fixed batch of 1 take 1 all the same.
     #[must_use]
     pub fn with_max_batch(mut self, max_batch: usize) -> Self {
-        self.max_batch = max_batch.max(1);
+        self.max_batch = Some(max_batch.max(1));
         self
     }
 }

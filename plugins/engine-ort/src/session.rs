@@ -13,6 +13,9 @@ use vision::{Normalizer, Spec};
 
 use crate::{NAME, runtime::Runtime, watchdog::Watchdog};
 
+const MAX_BATCH: usize = 16;
+const MAX_BATCH_BYTES: usize = 256 << 10;
+
 /// One model on the CPU.
 pub struct Session {
     session: OrtSession,
@@ -30,7 +33,7 @@ pub struct Session {
 
 impl Session {
     /// Reads the package's model and makes a session of it.
-    pub fn load(runtime: &Runtime, package: &Package, max_batch: usize) -> Result<Self, Refusal> {
+    pub fn load(runtime: &Runtime, package: &Package, max_batch: Option<usize>) -> Result<Self, Refusal> {
         let manifest = package.manifest();
         let input = Input::new(&manifest.input).map_err(|error| Refusal::caused("prepare the model's input", error))?;
         let model = package.model().map_err(|error| Refusal::caused("read the model", error))?;
@@ -39,6 +42,8 @@ impl Session {
             Refusal::caused(format!("ONNX Runtime {} cannot load the model of `{model}`", runtime.version), error)
         };
         let session = build(runtime, &model).map_err(cannot)?;
+        drop(model);
+        give_back_memory();
         // Inputs are given by position, which a package allows only one of; here the runtime's word is taken for it.
         if !matches!(session.inputs(), [only] if only.name() == manifest.input.name) {
             let names: Vec<&str> = session.inputs().iter().map(|input| input.name()).collect();
@@ -59,7 +64,11 @@ impl Session {
             spec: package.spec(),
             classes: package.classes().len(),
             form: manifest.output.form,
-            max_batch: if fixed_batch(package) { 1 } else { max_batch },
+            max_batch: if fixed_batch(package) {
+                1
+            } else {
+                max_batch.unwrap_or_else(|| usual_batch(package.tensor_len()))
+            },
         })
     }
 
@@ -178,7 +187,9 @@ enum Failure {
     Thread(#[source] std::io::Error),
 }
 
-/// One thread, sequential, no spinning: what costs least CPU a frame when many small models share a gateway.
+/// One thread, sequential, no spinning: what costs least CPU a frame when many small models share a gateway. The memory
+/// pattern (on by default) and the arena are worth 1 to 3 %; weights outside the arena, and what loading needed given
+/// back, make 68 MB of 111 MB resident with EfficientNet-Lite0 (`cargo run --example measure`).
 fn build(runtime: &Runtime, model: &[u8]) -> ort::Result<OrtSession> {
     OrtSession::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
@@ -188,7 +199,24 @@ fn build(runtime: &Runtime, model: &[u8]) -> ort::Result<OrtSession> {
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
         .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build().error_on_failure()])?
+        .with_device_allocated_initializers()?
         .commit_from_memory(model)
+}
+
+/// Gives the system back what loading has freed: glibc keeps it otherwise, as its own, for good.
+fn give_back_memory() {
+    // SAFETY: takes a number, works on the C library's own heap under its own lock, and may be called at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// How many tensors go into a batch when nobody said: at most [`MAX_BATCH`], and of large inputs as many as fit in
+/// [`MAX_BATCH_BYTES`]. On one thread a batch of 16 of the tiny model costs 7 % less CPU a tensor than one alone; of
+/// EfficientNet-Lite0 it costs the same, and 13 MB for each tensor.
+fn usual_batch(tensor_len: usize) -> usize {
+    (MAX_BATCH_BYTES / tensor_len.max(1)).clamp(1, MAX_BATCH)
 }
 
 fn fixed_batch(package: &Package) -> bool {

@@ -138,7 +138,8 @@ fn wrong_buffers_are_refused_and_the_engine_goes_on() {
 
 #[test]
 fn a_deadline_ends_a_run_and_the_next_one_is_whole() {
-    let (package, mut engine) = load(&models::efficientnet());
+    let package = Package::open(models::efficientnet()).unwrap();
+    let mut engine = factory().with_max_batch(16).load(&package).unwrap();
     let input = vec![7; 16 * package.tensor_len()];
     let mut out = vec![0.0; 16 * 1000];
     let batch = Batch { input: &input, n: 16 };
@@ -167,6 +168,14 @@ fn a_graph_that_the_runtime_refuses_is_said_at_load() {
     let text = refusal.full();
     assert!(text.starts_with("ONNX Runtime 1.31.1 cannot load the model of `"), "{text}");
     assert!(text.contains("Gl0balAveragePool"), "{text}");
+}
+
+#[test]
+fn batches_are_as_large_as_pays() {
+    assert_eq!(load(&models::tiny()).1.max_batch(), 16);
+    assert_eq!(load(&models::efficientnet()).1.max_batch(), 1);
+    let package = Package::open(models::efficientnet()).unwrap();
+    assert_eq!(factory().with_max_batch(4).load(&package).unwrap().max_batch(), 4);
 }
 
 #[test]

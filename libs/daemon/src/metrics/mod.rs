@@ -9,7 +9,7 @@
 //!         /// Bytes that wait.
 //!         OutboxBytes = gauge("sightline_outbox_bytes", "Bytes that wait in the outbox"),
 //!         /// How long a prediction took.
-//!         Latency = histogram("sightline_latency_seconds", "Capture to result", ["camera"], daemon::metrics::SECONDS),
+//!         Latency = histogram("sightline_latency_seconds", "Capture to result", ["camera"]; daemon::metrics::SECONDS),
 //!     }
 //! }
 //! let metrics = daemon::metrics::Metrics::<Metric>::new();
@@ -94,7 +94,7 @@ pub trait Names: Copy + Send + Sync + 'static {
 macro_rules! metric_names {
     ($(#[$meta:meta])* $visibility:vis enum $Name:ident {
         $($(#[$variant_meta:meta])* $Variant:ident = $kind:ident($name:literal, $help:literal
-            $(, [$($label:literal),* $(,)?])? $(, $buckets:path)?)),* $(,)?
+            $(, [$($label:literal),* $(,)?])? $(; $buckets:expr)?)),* $(,)?
     }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]

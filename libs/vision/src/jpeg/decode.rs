@@ -2,10 +2,11 @@
 
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, Subsamp, YuvImage, yuv_pixels_len};
 
+use super::orientation::Orientation;
 use crate::{Error, Limits, Picture, PixelFormat, picture::Span};
 
 /// Scans of a progressive picture; real encoders write about ten, and each costs a pass over all coefficients.
-const SCANS_MAX: u32 = 100;
+const SCANS_MAX: u32 = 50;
 
 /// Whether these bytes begin as a JPEG does.
 pub fn is_jpeg(bytes: &[u8]) -> bool {
@@ -31,7 +32,7 @@ impl Decoder {
     /// Decodes a picture to the planes that it was stored in, full range, BT.601.
     ///
     /// Colour comes as one of the `I4xx` formats, gray as GRAY8. A JPEG that stores RGB, or chroma in an unusual ratio,
-    /// comes as RGB.
+    /// comes as RGB. So does one whose Exif header says that it is to be turned: it comes upright.
     ///
     /// # Errors
     /// Beyond the limits; CMYK or lossless; corrupt or truncated: a warning of the library is an error here.
@@ -58,9 +59,11 @@ impl Decoder {
         if header.is_lossless {
             return unsupported("it is lossless; save it as baseline or progressive");
         }
+        let orientation = Orientation::read(bytes);
         match (header.colorspace, planar(header.subsamp)) {
             (Colorspace::CMYK | Colorspace::YCCK, _) => unsupported("it is CMYK, made for print; save it as RGB"),
-            (Colorspace::RGB, _) | (_, None) => self.packed(bytes, &header, memory),
+            (Colorspace::RGB, _) | (_, None) => self.packed(bytes, &header, orientation, memory),
+            _ if !orientation.is_upright() => self.packed(bytes, &header, orientation, memory),
             (Colorspace::Gray | Colorspace::YCbCr, Some(format)) => self.planes(bytes, &header, format, memory),
         }
     }
@@ -88,13 +91,29 @@ impl Decoder {
         Ok(Picture { width: width as u32, height: height as u32, format, bytes: image.pixels, spans })
     }
 
-    fn packed(&mut self, bytes: &[u8], header: &DecompressHeader, memory: Vec<u8>) -> Result<Picture, Error> {
+    fn packed(
+        &mut self,
+        bytes: &[u8],
+        header: &DecompressHeader,
+        orientation: Orientation,
+        memory: Vec<u8>,
+    ) -> Result<Picture, Error> {
         let DecompressHeader { width, height, .. } = *header;
-        let mut pixels = sized(memory, width * height * 3);
-        let image =
-            Image { pixels: &mut pixels[..], width, pitch: width * 3, height, format: turbojpeg::PixelFormat::RGB };
+        let (format, own, samples) = match header.colorspace {
+            Colorspace::Gray => (turbojpeg::PixelFormat::GRAY, PixelFormat::Gray8, 1),
+            _ => (turbojpeg::PixelFormat::RGB, PixelFormat::Rgb, 3),
+        };
+        let mut pixels = sized(memory, width * height * samples);
+        let image = Image { pixels: &mut pixels[..], width, pitch: width * samples, height, format };
         self.turbo.decompress(bytes, image).map_err(Error::JpegDecode)?;
-        Ok(Picture::packed(width as u32, height as u32, PixelFormat::Rgb, pixels))
+        if !orientation.is_upright() {
+            pixels = match samples {
+                1 => orientation.apply::<1>(&pixels, width, height),
+                _ => orientation.apply::<3>(&pixels, width, height),
+            };
+        }
+        let (width, height) = orientation.size(width, height);
+        Ok(Picture::packed(width as u32, height as u32, own, pixels))
     }
 }
 

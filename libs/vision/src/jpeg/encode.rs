@@ -51,34 +51,27 @@ impl Encoder {
 
     fn compress(&mut self, frame: &FrameView<'_>, quality: i32, jpeg: &mut Vec<u8>) -> turbojpeg::Result<()> {
         self.turbo.set_quality(quality)?;
-        let subsamp = subsampling(frame.format());
-        let (width, height) = (frame.width() as usize, frame.height() as usize);
-        let mut output = OutputBuf::new_owned();
-        if is_jfif(frame) {
-            self.turbo.set_subsamp(subsamp)?;
-            let format = match frame.format() {
-                PixelFormat::Rgb => Some(turbojpeg::PixelFormat::RGB),
-                PixelFormat::Gray8 => Some(turbojpeg::PixelFormat::GRAY),
-                _ => None,
-            };
-            match (format, frame.planes()) {
-                (Some(format), [plane, ..]) => {
-                    let image = Image { pixels: plane.data, width, pitch: plane.stride, height, format };
-                    self.turbo.compress(image, &mut output)?;
-                }
-                (_, planes) => self.turbo.compress_yuv_planes(&image(planes, width, height, subsamp), &mut output)?,
-            }
+        let (width, height, subsamp) = (frame.width() as usize, frame.height() as usize, subsampling(frame.format()));
+        let converted;
+        let planes = if is_jfif(frame) {
+            frame.planes()
         } else {
             to_jfif(frame, &mut self.scratch);
-            let planes = self.scratch.planes();
-            if subsamp == Subsamp::Gray {
-                self.turbo.set_subsamp(subsamp)?;
-                let format = turbojpeg::PixelFormat::GRAY;
-                let image = Image { pixels: planes[0].data, width, pitch: planes[0].stride, height, format };
-                self.turbo.compress(image, &mut output)?;
-            } else {
-                self.turbo.compress_yuv_planes(&image(&planes, width, height, subsamp), &mut output)?;
-            }
+            converted = self.scratch.planes();
+            &converted
+        };
+        let packed = match frame.format() {
+            PixelFormat::Rgb => Some(turbojpeg::PixelFormat::RGB),
+            PixelFormat::Gray8 => Some(turbojpeg::PixelFormat::GRAY),
+            _ => None,
+        };
+        let mut output = OutputBuf::new_owned();
+        if let Some(format) = packed {
+            self.turbo.set_subsamp(subsamp)?;
+            let image = Image { pixels: planes[0].data, width, pitch: planes[0].stride, height, format };
+            self.turbo.compress(image, &mut output)?;
+        } else {
+            self.turbo.compress_yuv_planes(&image(planes, width, height, subsamp), &mut output)?;
         }
         jpeg.extend_from_slice(&output);
         Ok(())

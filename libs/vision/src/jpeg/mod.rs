@@ -4,6 +4,7 @@
 mod convert;
 mod decode;
 mod encode;
+mod orientation;
 
 pub use decode::{Decoder, is_jpeg};
 pub use encode::Encoder;

@@ -1,5 +1,7 @@
 //! The inner loops, and the choice between them. Every variant gives the same bits; tests compare them.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod portable;
 
 use crate::{axis::Axis, color::ToRgb};
@@ -69,36 +71,59 @@ impl Horizontal {
 pub(crate) enum Isa {
     /// What every machine can do.
     Portable,
+    /// x86-64 with AVX2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Token),
+}
+
+/// Calls the variant of a function for `$isa`.
+macro_rules! dispatch {
+    ($isa:expr, $function:ident($($argument:expr),*)) => {
+        match $isa {
+            Isa::Portable => portable::$function($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(token) => avx2::$function(token, $($argument),*),
+        }
+    };
 }
 
 impl Isa {
     /// The best that this machine can do.
     pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(token) = avx2::Token::detect() {
+            return Isa::Avx2(token);
+        }
         Isa::Portable
     }
 
     /// Adds the segment's rows to the row that ends and to the one that begins; writes the former to `out` if given.
     pub fn segment(self, rows: &Rows<'_>, segment: &Segment<'_>, sums: &mut [i32], out: Option<&mut [i16]>) {
-        portable::segment(rows, segment, sums, out);
+        dispatch!(self, segment(rows, segment, sums, out));
     }
 
     /// Writes the blend of the segment's one or two rows.
     pub fn blend(self, rows: &Rows<'_>, segment: &Segment<'_>, out: &mut [i16]) {
-        portable::blend(rows, segment, out);
+        dispatch!(self, blend(rows, segment, out));
+    }
+
+    /// Spreads pairs over two rows.
+    pub fn split_pairs(self, mixed: &[i16], first: &mut [i16], second: &mut [i16]) {
+        dispatch!(self, split_pairs(mixed, first, second));
     }
 
     /// Filters up to [`BATCH`] rows across; `out` holds whole rows.
     pub fn horizontal(self, horizontal: &Horizontal, rows: &[i16], out: &mut [u8]) {
-        portable::horizontal(horizontal, rows, out);
+        dispatch!(self, horizontal(horizontal, rows, out));
     }
 
     /// Red, green, blue interleaved, from planes of one size.
     pub fn rgb_packed(self, to_rgb: &ToRgb, y: &[u8], u: &[u8], v: &[u8], out: &mut [u8]) {
-        portable::rgb_packed(to_rgb, y, u, v, out);
+        dispatch!(self, rgb_packed(to_rgb, y, u, v, out));
     }
 
     /// Red, green and blue planes one behind the other, from planes of one size.
     pub fn rgb_planes(self, to_rgb: &ToRgb, y: &[u8], u: &[u8], v: &[u8], out: &mut [u8]) {
-        portable::rgb_planes(to_rgb, y, u, v, out);
+        dispatch!(self, rgb_planes(to_rgb, y, u, v, out));
     }
 }

@@ -51,6 +51,13 @@ fn finish(sums: &[i32], shift: u32, out: &mut [i16]) {
     }
 }
 
+/// See [`super::Isa::split_pairs`].
+pub fn split_pairs(mixed: &[i16], first: &mut [i16], second: &mut [i16]) {
+    for ((pair, first), second) in mixed.as_chunks::<2>().0.iter().zip(first).zip(second) {
+        [*first, *second] = *pair;
+    }
+}
+
 /// See [`super::Isa::horizontal`].
 pub fn horizontal(horizontal: &Horizontal, rows: &[i16], out: &mut [u8]) {
     let half = 1 << (horizontal.shift - 1);

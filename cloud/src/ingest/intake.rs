@@ -1,0 +1,429 @@
+//! From messages to a batch: a pure machine. What each frame is, is decided here; the shell feeds messages and flushes.
+//!
+//! Nothing that a gateway sends can stop this: what is torn or has a wrong checksum is dropped and counted (it will be
+//! sent again); what has a right checksum and cannot be read becomes a dead letter and a gap `rejected`; what is of a
+//! newer version is kept whole.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use contract::{
+    CaptureSource, Epoch, Gap, GatewayId, Header, Kind, Principal, SiteId, Timestamp, Topic,
+    frame::{self, Frame, RecordParts},
+};
+use serde::Deserialize;
+use store::lake_index::{RangeSet, SEQ_END, StreamId};
+use tokio::sync::broadcast;
+
+use super::{
+    Arrived,
+    assemble::{Assembled, Assembler, Limits},
+    batch::{Batch, Kept},
+    clocks::Clocks,
+    stats::{Fact, Stats},
+    streams::{Number, Streams},
+};
+use crate::lake::{Body, Record, Row, Unreadable};
+
+/// A dead letter longer than this is cut: enough to see what it is.
+const DEAD_BYTES_MAX: usize = 1 << 20;
+
+/// A message, or records of this process, with what is known of its way.
+#[derive(Clone, Debug)]
+pub struct Lot {
+    /// Whose it is, by the topic.
+    pub from: Principal,
+    /// The topic's kind; `None` for records of this process.
+    pub kind: Option<Kind>,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// When the gateway says that it was sent.
+    pub sent_at: Option<Timestamp>,
+    /// The same moment as `received_at`, for timers.
+    pub now: Instant,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It will be in the next commit, as a row or kept whole.
+    Accepted,
+    /// It is committed or on its way already.
+    Duplicate,
+    /// It waits for the other fragments.
+    Waiting,
+    /// It is not accepted: dropped, held back or a dead letter.
+    Refused,
+}
+
+/// The machine.
+pub struct Intake {
+    /// What is committed and on its way.
+    pub streams: Streams,
+    /// What will be flushed next.
+    pub batch: Batch,
+    /// Epochs that gap records name and whose owner is not known yet: to be asked before they come again.
+    pub unknown: Vec<(Principal, Epoch)>,
+    assembler: Assembler,
+    clocks: Clocks,
+    own_gaps: OwnGaps,
+    stats: Arc<Stats>,
+    arrived: broadcast::Sender<Arc<Arrived>>,
+}
+
+/// The hub's own log of gap records, one a site.
+struct OwnGaps {
+    gateway: GatewayId,
+    boot_id: Arc<str>,
+    started: Instant,
+    logs: HashMap<SiteId, (Epoch, u64)>,
+}
+
+/// The version of a record's form, read before anything else is.
+#[derive(Deserialize)]
+struct Version {
+    schema: u16,
+}
+
+/// A frame that passed the first look: what it will be.
+enum Passed {
+    Row(Box<Record>),
+    Verdict(Verdict),
+}
+
+impl Intake {
+    /// An empty one; `gateway` is the name under which the hub writes gap records.
+    pub fn new(
+        gateway: GatewayId,
+        limits: Limits,
+        stats: Arc<Stats>,
+        arrived: broadcast::Sender<Arc<Arrived>>,
+        now: Instant,
+    ) -> Self {
+        let boot_id = format!("{:032x}", crate::lake::random_u128()).into();
+        Self {
+            streams: Streams::default(),
+            batch: Batch::default(),
+            unknown: Vec::new(),
+            assembler: Assembler::new(limits),
+            clocks: Clocks::default(),
+            own_gaps: OwnGaps { gateway, boot_id, started: now, logs: HashMap::new() },
+            stats,
+            arrived,
+        }
+    }
+
+    /// The lot that a topic name announces; `None` (and counted) when it is none of ours.
+    pub fn lot(
+        &self,
+        prefix: &str,
+        topic: &str,
+        sent_at: Option<Timestamp>,
+        received_at: Timestamp,
+        now: Instant,
+    ) -> Option<Lot> {
+        match Topic::parse(prefix, topic) {
+            Some(Topic::Up(from, kind)) => Some(Lot { from, kind: Some(kind), received_at, sent_at, now }),
+            _ => {
+                self.stats.count(Fact::NoBundle);
+                None
+            }
+        }
+    }
+
+    /// The frames of a message up to the first that is damaged, which is counted.
+    pub fn frames<'m>(&self, message: &'m [u8]) -> Vec<Frame<'m>> {
+        self.stats.count(Fact::Messages);
+        self.stats.add(Fact::Bytes, message.len() as u64);
+        let mut good = Vec::new();
+        for frame in frame::frames(message) {
+            match frame {
+                Ok(frame) => good.push(frame),
+                Err(error) => {
+                    tracing::debug!(%error, "archive message is damaged");
+                    self.stats.count(match error {
+                        frame::Error::Magic => Fact::NoBundle,
+                        frame::Error::Checksum { .. } => Fact::Checksum,
+                        frame::Error::Fragment { .. } => Fact::Fragment,
+                        _ => Fact::Torn,
+                    });
+                }
+            }
+        }
+        good
+    }
+
+    /// The epochs of these frames whose owner must be asked first.
+    pub fn unknown_epochs(&self, frames: &[Frame<'_>]) -> Vec<Epoch> {
+        let mut unknown: Vec<_> = frames.iter().map(|f| f.address.epoch).collect();
+        unknown.dedup();
+        unknown.sort();
+        unknown.dedup();
+        unknown.retain(|epoch| self.streams.owner(*epoch).is_none());
+        unknown
+    }
+
+    /// Takes the frames of one lot; the owners of their epochs are known.
+    pub fn take(&mut self, lot: &Lot, frames: &[Frame<'_>]) -> Vec<Verdict> {
+        let passed: Vec<_> = frames.iter().map(|frame| self.look(lot, frame)).collect();
+        let newest = passed.iter().filter_map(|p| match p {
+            Passed::Row(record) if record.header.captured_source == CaptureSource::Arrival => Some(&record.header),
+            _ => None,
+        });
+        if let (Some(newest), Some(_)) = (newest.max_by_key(|header| header.monotonic_us), lot.kind) {
+            self.clocks.observe(&lot.from, newest, lot.received_at, lot.sent_at);
+        }
+        let verdicts = passed.into_iter().map(|passed| match passed {
+            Passed::Verdict(verdict) => verdict,
+            Passed::Row(record) => {
+                self.keep(lot, *record);
+                Verdict::Accepted
+            }
+        });
+        verdicts.collect()
+    }
+
+    /// Forgets fragments that waited too long.
+    pub fn expire(&mut self, now: Instant) {
+        let before = self.assembler.dropped();
+        self.assembler.expire(now);
+        self.stats.add(Fact::Incomplete, self.assembler.dropped() - before);
+    }
+
+    /// Takes the batch for a flush and begins a new one.
+    pub fn take_batch(&mut self) -> Batch {
+        std::mem::take(&mut self.batch)
+    }
+
+    /// Bytes that wait: in the batch and as fragments.
+    pub fn weight(&self) -> usize {
+        self.batch.weight + self.assembler.bytes()
+    }
+
+    fn look(&mut self, lot: &Lot, frame: &Frame<'_>) -> Passed {
+        let refused = |stats: &Stats, fact| {
+            stats.count(fact);
+            Passed::Verdict(Verdict::Refused)
+        };
+        let Some(kind) = Kind::from_number(frame.address.kind) else {
+            return refused(&self.stats, Fact::UnknownKind);
+        };
+        if self.streams.owner(frame.address.epoch) != Some(&lot.from) {
+            return refused(&self.stats, Fact::Foreign);
+        }
+        let id = StreamId { epoch: frame.address.epoch, kind };
+        match self.streams.look(id, frame.address.seq) {
+            Number::New => {}
+            Number::Committed | Number::Pending => {
+                self.stats.count(Fact::Duplicates);
+                return Passed::Verdict(Verdict::Duplicate);
+            }
+            Number::HeldBack => return refused(&self.stats, Fact::HeldBack),
+        }
+        if frame.count == 1 {
+            return self.whole(lot, frame, kind, frame.payload);
+        }
+        let dropped = self.assembler.dropped();
+        let assembled = self.assembler.add(&lot.from, frame, lot.now);
+        self.stats.add(Fact::Incomplete, self.assembler.dropped() - dropped);
+        match assembled {
+            Assembled::Waiting => Passed::Verdict(Verdict::Waiting),
+            Assembled::Whole(record) => self.whole(lot, frame, kind, &record),
+            Assembled::Contradicts => Passed::Verdict(Verdict::Refused),
+            Assembled::TooLong => self.reject(lot, frame, kind, b"", "its fragments are longer than a record may be"),
+        }
+    }
+
+    /// A whole record with a right checksum: from here on its number is accounted for, whatever it is.
+    fn whole(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind, record: &[u8]) -> Passed {
+        if frame.version > frame::VERSION {
+            return self.keep_newer(lot, frame, kind, record, u16::from(frame.version));
+        }
+        let read = RecordParts::split(record).map_err(Unreadable::from).and_then(|parts| {
+            let version = serde_json::from_slice::<Version>(parts.header).map_or(0, |v| v.schema);
+            if version > contract::SCHEMA {
+                return Ok(Err(version));
+            }
+            Record::read(parts.parse_header()?, &parts).map(Ok)
+        });
+        match read {
+            Ok(Err(version)) => self.keep_newer(lot, frame, kind, record, version),
+            Err(Unreadable::Kind(_)) => self.keep_newer(lot, frame, kind, record, contract::SCHEMA + 1),
+            Err(error) => self.reject(lot, frame, kind, record, &chain(&error)),
+            Ok(Ok(read)) => match mismatch(lot, frame, kind, &read) {
+                Some(why) => self.reject(lot, frame, kind, record, &why),
+                None => self.admit(lot, frame, kind, record, read),
+            },
+        }
+    }
+
+    fn admit(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind, bytes: &[u8], record: Record) -> Passed {
+        if let Body::Gap(gap) = &record.body {
+            match self.gap_numbers(lot, gap) {
+                Ok(Some(numbers)) => {
+                    self.batch.add(StreamId { epoch: gap.epoch, kind: gap.kind }, &lot.from, &numbers);
+                }
+                Ok(None) => return Passed::Verdict(Verdict::Refused),
+                Err(why) => return self.reject(lot, frame, kind, bytes, why),
+            }
+        }
+        self.account(lot, frame, kind);
+        Passed::Row(Box::new(record))
+    }
+
+    /// The numbers that a gap record accounts for; `None` when the epoch's owner must be asked first.
+    fn gap_numbers(&mut self, lot: &Lot, gap: &Gap) -> Result<Option<RangeSet>, &'static str> {
+        if gap.kind == Kind::Gap || gap.from >= gap.to || gap.to > SEQ_END || gap.count != gap.to - gap.from {
+            return Err("its range makes no sense");
+        }
+        match self.streams.owner(gap.epoch) {
+            Some(owner) if *owner == lot.from => {}
+            Some(_) => return Err("it speaks of another gateway's log"),
+            None => {
+                self.unknown.push((lot.from.clone(), gap.epoch));
+                self.stats.count(Fact::HeldBack);
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.streams.pend_range(StreamId { epoch: gap.epoch, kind: gap.kind }, gap.from, gap.to)))
+    }
+
+    fn account(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind) {
+        let id = StreamId { epoch: frame.address.epoch, kind };
+        self.streams.pend(id, frame.address.seq);
+        self.batch.add(id, &lot.from, &RangeSet::from_iter([frame.address.seq]));
+    }
+
+    fn keep(&mut self, lot: &Lot, record: Record) {
+        let clock_offset_us = self.clocks.offset_us(&lot.from, &record.header);
+        self.stats.count(Fact::Records);
+        if self.arrived.receiver_count() > 0 {
+            let record = Record { blobs: Bytes::new(), ..record.clone() };
+            // an error says that nobody listens any more
+            let _ = self.arrived.send(Arc::new(Arrived { record, received_at: lot.received_at }));
+        }
+        self.batch.row(Row { record, received_at: lot.received_at, clock_offset_us, place: None }, lot.now);
+    }
+
+    fn keep_newer(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind, record: &[u8], version: u16) -> Passed {
+        self.stats.count(Fact::Newer);
+        self.account(lot, frame, kind);
+        self.batch.newer(
+            Kept {
+                owner: lot.from.clone(),
+                address: frame.address,
+                kind,
+                received_at: lot.received_at,
+                bytes: reframed(frame, record),
+                why: format!("version {version} is newer than this hub reads"),
+                version,
+            },
+            lot.now,
+        );
+        Passed::Verdict(Verdict::Accepted)
+    }
+
+    /// Keeps a dead letter, accounts for its number, and says so in a gap record of the hub's own.
+    fn reject(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind, record: &[u8], why: &str) -> Passed {
+        tracing::warn!(gateway = %lot.from, record = %frame.address, why, "record cannot be read and is kept aside");
+        self.stats.count(Fact::Rejected);
+        self.account(lot, frame, kind);
+        let bytes = Bytes::copy_from_slice(&record[..record.len().min(DEAD_BYTES_MAX)]);
+        let kept = Kept {
+            owner: lot.from.clone(),
+            address: frame.address,
+            kind,
+            received_at: lot.received_at,
+            bytes,
+            why: why.to_owned(),
+            version: 0,
+        };
+        self.batch.dead(kept, lot.now);
+        let seq = frame.address.seq;
+        let gap = Gap {
+            kind,
+            epoch: frame.address.epoch,
+            from: seq,
+            to: seq + 1,
+            count: 1,
+            reason: "rejected".into(),
+            detail: Some(format!("{}: {why}", lot.from)),
+            captured_from: None,
+            captured_to: None,
+        };
+        self.write_gap(lot, gap);
+        Passed::Verdict(Verdict::Refused)
+    }
+
+    fn write_gap(&mut self, lot: &Lot, gap: Gap) {
+        let owner = Principal { site: lot.from.site.clone(), gateway: self.own_gaps.gateway.clone() };
+        let header = self.own_gaps.header(&owner, lot);
+        let id = StreamId { epoch: header.epoch, kind: Kind::Gap };
+        if header.seq == 0 {
+            self.streams.learn(header.epoch, owner.clone(), Vec::new());
+        }
+        self.streams.pend(id, header.seq);
+        self.batch.add(id, &owner, &RangeSet::from_iter([header.seq]));
+        let record = Record { header, body: Body::Gap(gap), blobs: Bytes::new() };
+        self.batch.row(Row { record, received_at: lot.received_at, clock_offset_us: 0, place: None }, lot.now);
+    }
+}
+
+impl OwnGaps {
+    fn header(&mut self, owner: &Principal, lot: &Lot) -> Header {
+        let fresh = || (Epoch(crate::lake::random_u128()), 0);
+        let (epoch, next) = self.logs.entry(owner.site.clone()).or_insert_with(fresh);
+        let seq = *next;
+        *next += 1;
+        Header {
+            schema: contract::SCHEMA,
+            kind: Kind::Gap,
+            site: owner.site.clone(),
+            gateway: owner.gateway.clone(),
+            camera: None,
+            region: None,
+            epoch: *epoch,
+            seq,
+            captured_at: lot.received_at,
+            captured_source: CaptureSource::Arrival,
+            monotonic_us: u64::try_from(lot.now.saturating_duration_since(self.started).as_micros()).unwrap_or(0),
+            boot_id: self.boot_id.clone(),
+            traceparent: None,
+            model: None,
+            frame_id: None,
+        }
+    }
+}
+
+/// How a record contradicts the frame or the topic that brought it.
+fn mismatch(lot: &Lot, frame: &Frame<'_>, kind: Kind, record: &Record) -> Option<String> {
+    let header = &record.header;
+    if lot.kind.is_some_and(|topic| topic != kind) {
+        return Some(format!("a {kind} record came on another kind's topic"));
+    }
+    if (&header.site, &header.gateway) != (&lot.from.site, &lot.from.gateway) {
+        return Some(format!("its header names {}/{} and it came from {}", header.site, header.gateway, lot.from));
+    }
+    if (header.kind, header.epoch, header.seq) != (kind, frame.address.epoch, frame.address.seq) {
+        let named = format!("{} {} of epoch {}", header.kind, header.seq, header.epoch);
+        return Some(format!("its header names {named} and its frame {}", frame.address));
+    }
+    let about_frame = header.frame_id.is_some() && header.camera.is_some() && header.region.is_some();
+    (kind == Kind::Sample && !about_frame).then(|| "a sample must name its frame, camera and region".to_owned())
+}
+
+/// One frame around a whole record, with its own version and a checksum of its own.
+fn reframed(frame: &Frame<'_>, record: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(frame::OVERHEAD + record.len());
+    frame::write_frame(&mut out, frame.address, 0, 1, record);
+    out[8] = frame.version;
+    let checksum = crc32c::crc32c(&out[8..]);
+    out[4..8].copy_from_slice(&checksum.to_le_bytes());
+    out.into()
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |e| e.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
