@@ -7,11 +7,11 @@ use std::{
     ffi::{CStr, CString},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use inference::Refusal;
-use ort::environment::Environment;
+use ort::{environment::Environment, logging::LogLevel};
 
 use crate::library;
 
@@ -44,10 +44,19 @@ pub fn load(option: Option<&Path>) -> Result<Runtime, Refusal> {
 fn open(library: &Path) -> Result<Runtime, Refusal> {
     let file = library.display();
     let builder = ort::init_from(library).map_err(|error| refuse(library, &error))?;
-    let environment = builder.with_name("sightline").with_telemetry(false).build().map_err(|error| {
-        Refusal::caused(format!("start ONNX Runtime from `{file}`; run `make setup` to fetch a good one"), error)
-    })?;
+    let environment =
+        builder.with_name("sightline").with_telemetry(false).with_logger(Arc::new(log)).build().map_err(|error| {
+            Refusal::caused(format!("start ONNX Runtime from `{file}`; run `make setup` to fetch a good one"), error)
+        })?;
+    // With a logger of our own it begins at "verbose", and would call it for every operator.
+    environment.set_log_level(LogLevel::Warning);
     Ok(Runtime { environment, version: version(library), library: library.to_owned() })
+}
+
+/// What the runtime would print on stderr, among our own lines. Its errors come back to us as well, and are logged
+/// by who handles them: so all of it is for whoever looks closely.
+fn log(level: LogLevel, _category: &str, _id: &str, at: &str, message: &str) {
+    tracing::debug!(?level, at, message, "ONNX Runtime says");
 }
 
 fn refuse(library: &Path, error: &ort::LoadDynamicError) -> Refusal {

@@ -28,6 +28,11 @@ fn child() {
         println!("THEN {}", probe.version);
         let package = Package::open(models::tiny()).unwrap();
         factory.load(&package).unwrap();
+        // The runtime has something to say of this one, and must not say it on stderr.
+        let bytes = fs::read(models::tiny().join("model.onnx")).unwrap();
+        let at = bytes.windows(4).position(|window| window == b"Gemm").unwrap();
+        let broken = models::Copy::tiny().file("model.onnx", &[&bytes[..at], b"Gexx", &bytes[at + 4..]].concat());
+        assert!(factory.load(&Package::open(broken.path()).unwrap()).is_err());
     }
 }
 
@@ -55,6 +60,7 @@ impl Child<'_> {
         }
         let output = command.output().unwrap();
         assert!(output.status.success(), "the process must not panic: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
         let ours = |line: &&str| ["FOUND", "REFUSED", "THEN"].iter().any(|word| line.starts_with(word));
         text.lines().filter(ours).map(str::to_owned).collect()
