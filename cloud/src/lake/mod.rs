@@ -13,6 +13,7 @@ mod write;
 
 pub use cells::reason_name;
 pub use keys::{Partition, object_id};
+pub use query::{Filter, Page, Position, QueryError, Reader};
 pub use read::{ReadError, count_rows, read_parquet};
 pub use record::{Body, Record, Unreadable};
 pub use row::{Place, Row};
