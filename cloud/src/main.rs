@@ -1,3 +1,10 @@
 //! `sightline-hub`: the command line of the hub.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    daemon::install_crypto();
+    ExitCode::from(cloud::cli::main(cloud::cli::Cli::parse()))
+}

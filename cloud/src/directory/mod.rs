@@ -146,6 +146,11 @@ impl Directory {
         view.gateways.iter().map(|(who, entry)| entry.parsed(who)).collect()
     }
 
+    /// How many gateways there are.
+    pub fn count(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).gateways.len()
+    }
+
     /// One gateway.
     pub fn gateway(&self, who: &Principal) -> Option<Gateway> {
         let view = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -59,6 +59,8 @@ pub struct Options {
     pub flush_bytes: usize,
     /// Bounds of what waits for fragments.
     pub fragments: Limits,
+    /// Bytes of records that cannot be read, kept in all; the oldest go first.
+    pub dead_bytes: u64,
 }
 
 /// What ingest works with.

@@ -1,0 +1,90 @@
+//! What the API asks for, made of what the other roles and the lake offer.
+
+use std::{ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use contract::{FrameId, Kind, Principal, RegionId, frame::Address};
+use tokio::sync::{broadcast, oneshot};
+
+use crate::{
+    api::{
+        self, Feed, Notice,
+        handles::{LakeError, Refused},
+    },
+    ingest::{self, Arrived, SubmitError},
+    lake::{self, Body, Reader},
+};
+
+/// The lake for the API.
+pub(super) struct Lake(pub Reader);
+
+#[async_trait]
+impl api::Lake for Lake {
+    async fn page(
+        &self,
+        kind: Kind,
+        filter: &api::handles::Filter,
+        after: Option<api::handles::Position>,
+        limit: usize,
+    ) -> Result<api::handles::Page, LakeError> {
+        let filter = lake::Filter {
+            from: Some(filter.from),
+            to: Some(filter.to),
+            site: filter.site.clone(),
+            gateway: filter.gateway.clone(),
+            camera: filter.camera.clone(),
+            region: filter.region.clone(),
+            label: filter.label.clone(),
+            min_score: filter.min_score,
+        };
+        let after = after.map(|after| lake::Position::new(after.at, after.epoch, after.seq));
+        let page = self.0.page(kind, &filter, after, limit).await?;
+        let next = page.next.map(|next| api::handles::Position { at: next.at(), epoch: next.epoch(), seq: next.seq() });
+        Ok(api::handles::Page { rows: page.rows, next })
+    }
+
+    async fn sample(&self, frame: &FrameId, region: &RegionId) -> Result<Option<lake::Row>, LakeError> {
+        Ok(self.0.sample(frame, region).await?)
+    }
+
+    async fn bytes(&self, object: &str, range: Range<u64>) -> Result<Bytes, LakeError> {
+        Ok(self.0.bytes(object, range).await?)
+    }
+}
+
+/// Ingest for the API.
+pub(super) struct Archive(pub ingest::Handle);
+
+impl api::Archive for Archive {
+    fn submit(&self, from: &Principal, records: Vec<(Address, Bytes)>) -> Result<oneshot::Receiver<()>, Refused> {
+        self.0.submit(from, records).map_err(|error| match error {
+            SubmitError::Overloaded => Refused::Full,
+            SubmitError::Stopped => Refused::Stopping,
+        })
+    }
+}
+
+/// Announces what arrives, while somebody listens.
+pub(super) async fn feed(mut arrived: broadcast::Receiver<Arc<Arrived>>, feed: Feed) {
+    loop {
+        match arrived.recv().await {
+            Ok(arrived) if feed.is_watched() => {
+                let header = &arrived.record.header;
+                let notice = match &arrived.record.body {
+                    Body::Prediction(body) => Notice::prediction(header, body),
+                    Body::Event(body) => Notice::event(header, body),
+                    Body::Sample(_) | Body::Health(_) | Body::Gap(_) => None,
+                };
+                if let Some(notice) = notice {
+                    feed.send(notice);
+                }
+            }
+            Ok(_) => {}
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "live streams missed records: the hub is busy");
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}

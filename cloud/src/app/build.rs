@@ -1,0 +1,422 @@
+//! Starts the parts, from what others need to those who need it.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use axum::{Router, extract::Request, middleware, response::Response};
+use contract::{GatewayId, Timestamp, topic};
+use daemon::{
+    CancellationToken,
+    admin::{self, Admin, BuildInfo, Readiness},
+    config::Loaded,
+    http, listen,
+    state::StateDir,
+    tasks::{BoxError, Kind, Stop, Tasks},
+};
+use store::{
+    lake_index::LakeIndex,
+    objects::{Location, Objects, StateEndpoint},
+    tables::Tables,
+};
+use tokio::task::JoinHandle;
+
+use super::{
+    Error,
+    adapt::{self, Archive, Lake},
+    credentials::{self, Endpoints},
+    metrics::{HubMetrics, Sources},
+    places,
+    presence::{self, Presence},
+};
+use crate::{
+    api::{self, Feed},
+    broker::{self, Broker, Listen},
+    config::{BUCKET, HubConfig, MqttPlace, ObjectsPlace, Role},
+    directory::Directory,
+    ingest::{self, Ingest},
+    lake::Reader,
+    objects::Server,
+};
+
+/// How long the start waits for the bus before it says ready without it.
+const BUS_WAIT: Duration = Duration::from_secs(10);
+/// How often the OTLP exporter finds fresh numbers.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// A running hub.
+pub struct App {
+    pub(super) state: StateDir,
+    pub(super) stop: Stop,
+    pub(super) http: Served,
+    pub(super) s3: Option<Served>,
+    pub(super) broker: Option<Broker>,
+    pub(super) mqtt_shown: Option<String>,
+    pub(super) tables: Option<Tables>,
+    pub(super) ingest: Option<Ingest>,
+    pub(super) presence: Option<Presence>,
+    pub(super) metrics: HubMetrics,
+}
+
+/// Something that is served on a socket.
+pub(super) struct Served {
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Served {
+    fn new(
+        address: SocketAddr,
+        stop: CancellationToken,
+        serve: impl Future<Output = std::io::Result<()>> + Send + 'static,
+    ) -> Self {
+        Self { address, stop, task: tokio::spawn(serve) }
+    }
+
+    /// Takes no more, and waits for what is under way.
+    pub async fn end(self) -> Result<(), BoxError> {
+        self.stop.cancel();
+        Ok(self.task.await??)
+    }
+}
+
+/// What the parts share while they are built.
+struct Builder<'a> {
+    config: &'a HubConfig,
+    loaded: &'a Loaded<HubConfig>,
+    state: &'a StateDir,
+    instance: String,
+    readiness: Readiness,
+    tasks: Tasks,
+}
+
+pub(super) async fn build(loaded: &Loaded<HubConfig>, state: StateDir, stop: Stop) -> Result<App, Error> {
+    let builder = Builder {
+        config: &loaded.value,
+        loaded,
+        state: &state,
+        instance: credentials::instance(&state)?,
+        readiness: Readiness::new(),
+        tasks: Tasks::new(stop.clone()),
+    };
+    let config = &loaded.value;
+    let tls = places::http_tls(config)?;
+    let listener = listen::bind_or_free(config.listen, loaded.is_set("listen"), "listen")?;
+    let http_address = local(&listener, "listen")?;
+
+    let (s3, location) = builder.objects().await?;
+    let (broker, url) = builder.broker().await?;
+    let uses_lake = config.has(Role::Ingest) || config.has(Role::Api);
+    let lake = match location.filter(|_| uses_lake) {
+        Some(location) => Some(builder.lake(location).await?),
+        None => None,
+    };
+    let ingest = match (&lake, &url) {
+        (Some(lake), Some(url)) if config.has(Role::Ingest) => Some(builder.ingest(lake, url)?),
+        _ => None,
+    };
+    let api = match (&lake, &url) {
+        (Some(lake), Some(url)) if config.has(Role::Api) => {
+            Some(builder.api(lake, url, ingest.as_ref(), stop.token()).await?)
+        }
+        _ => None,
+    };
+
+    let sources = Sources {
+        ingest: ingest.as_ref().map(|ingest| ingest.stats.clone()),
+        api: api.as_ref().map(|api| api.shared.facts.clone()),
+        directory: api.as_ref().map(|api| api.directory.clone()),
+    };
+    let metrics = HubMetrics::new(sources);
+    let router = builder.router(&metrics, api.as_ref().map(|api| &api.shared));
+    let token = CancellationToken::new();
+    let http =
+        Served::new(http_address, token.clone(), http::serve(listener, router, tls, http::Limits::default(), token));
+    let mqtt_shown = match (&broker, &url) {
+        (Some(broker), _) => Some(broker.address().to_string()),
+        (None, Some(url)) => link::Broker::parse(url).ok().map(|broker| format!("{}:{}", broker.host, broker.port)),
+        (None, None) => None,
+    };
+    builder.endpoints(lake.as_ref(), s3.as_ref(), url.as_deref(), &http)?;
+    builder.until_ready().await;
+    Ok(App {
+        stop,
+        http,
+        s3,
+        broker,
+        mqtt_shown,
+        tables: lake.map(|lake| lake.index.tables().clone()),
+        ingest,
+        presence: api.map(|api| api.presence),
+        metrics,
+        state,
+    })
+}
+
+impl App {
+    /// Exports the metrics by OTLP, where that is configured.
+    pub fn export(&self, telemetry: &daemon::telemetry::Telemetry) {
+        if !telemetry.exports_metrics() {
+            return;
+        }
+        self.metrics.metrics.export(telemetry);
+        let (metrics, stop) = (self.metrics.clone(), self.stop.token());
+        tokio::spawn(async move {
+            while tokio::time::timeout(REFRESH, stop.cancelled()).await.is_err() {
+                metrics.refresh();
+            }
+        });
+    }
+}
+
+/// The lake's two halves.
+struct LakeParts {
+    index: LakeIndex,
+    objects: Objects,
+    uri: String,
+}
+
+/// The API and what feeds it.
+struct ApiParts {
+    shared: api::Shared,
+    directory: Directory,
+    presence: Presence,
+}
+
+impl Builder<'_> {
+    /// The embedded S3 server, where this process runs it, and where the objects are.
+    async fn objects(&self) -> Result<(Option<Served>, Option<Location>), Error> {
+        if let ObjectsPlace::Uri(uri) = &self.config.objects {
+            return Ok((None, Some(places::external(self.config, uri)?)));
+        }
+        if !self.config.has(Role::Objects) {
+            return Ok((None, None));
+        }
+        let explicit = self.loaded.is_set("s3.listen");
+        let listener = listen::bind_or_free(self.config.s3.listen, explicit, "s3.listen")?;
+        let address = local(&listener, "s3.listen")?;
+        let keys = credentials::keys(self.state)?;
+        let server = Server::open(&self.state.folder("objects")?, keys.clone()).await?;
+        server.create_bucket(BUCKET).await?;
+        let stop = CancellationToken::new();
+        let served = Served::new(address, stop.clone(), server.serve(listener, stop));
+        Ok((Some(served), Some(places::embedded(address, keys))))
+    }
+
+    /// The broker, where this process runs it, and its URL.
+    async fn broker(&self) -> Result<(Option<Broker>, Option<String>), Error> {
+        if let MqttPlace::Url(url) = &self.config.mqtt {
+            return Ok((None, Some(url.clone())));
+        }
+        if !self.config.has(Role::Broker) {
+            return Ok((None, None));
+        }
+        let section = &self.config.broker;
+        let options = broker::Options {
+            folder: self.state.folder("broker")?,
+            program: section.program.clone(),
+            listen: Listen { address: section.listen, explicit: self.loaded.is_set("broker.listen") },
+            encrypted: section.tls.as_ref().map(|tls| {
+                let explicit = self.loaded.is_set("broker.tls.listen");
+                (Listen { address: tls.listen, explicit }, tls.files())
+            }),
+            message_max: section.message_max.0,
+            prefix: self.config.mqtt_client.prefix.clone(),
+            insecure: self.config.insecure,
+        };
+        let broker = Broker::start(options).await?;
+        let component = self.readiness.component("broker");
+        component.ready();
+        let mut state = broker.state();
+        self.tasks.spawn("broker watch", Kind::BestEffort, async move {
+            while state.changed().await.is_ok() {
+                match &*state.borrow_and_update() {
+                    broker::State::Running => component.ready(),
+                    broker::State::Starting => component.not_ready("starting"),
+                    broker::State::Down(reason) => component.not_ready(format!("it ended: {reason}")),
+                    broker::State::Stopped => component.not_ready("stopped"),
+                }
+            }
+            Ok::<(), BoxError>(())
+        });
+        let url = broker.url();
+        Ok((Some(broker), Some(url)))
+    }
+
+    async fn lake(&self, location: Location) -> Result<LakeParts, Error> {
+        let objects = Objects::connect(location).map_err(Error::Objects)?;
+        if let Err(error) = objects.check().await {
+            if !error.retryable() {
+                return Err(Error::Objects(error));
+            }
+            tracing::warn!(%error, "objects cannot be reached yet; what arrives is held until they can");
+        }
+        let uri = self.config.tables_uri(self.state.path());
+        let tables = Tables::open(&uri).await?;
+        let index = LakeIndex::open(tables, now()).await?;
+        Ok(LakeParts { index, objects, uri })
+    }
+
+    fn ingest(&self, lake: &LakeParts, url: &str) -> Result<Ingest, Error> {
+        let section = &self.config.ingest;
+        let prefix = self.config.mqtt_client.prefix.clone();
+        let archive = link::Subscription::at_least_once(topic::all_up(&prefix));
+        let client = format!("sightline-hub-{}-ingest", self.instance);
+        let bus = link::connect(places::bus(self.config, url, client, vec![archive])?)?;
+        let options = ingest::Options {
+            prefix,
+            gateway: self.gateway(),
+            flush_interval: section.flush_interval.get(),
+            flush_bytes: section.flush_bytes.len(),
+            fragments: ingest::Limits {
+                bytes: section.fragment_bytes.len(),
+                age: section.fragment_age.get(),
+                ..ingest::Limits::default()
+            },
+            dead_bytes: section.dead_bytes.0,
+        };
+        let parts = ingest::Parts {
+            bus,
+            objects: lake.objects.clone(),
+            index: lake.index.clone(),
+            ready: self.readiness.component("ingest"),
+        };
+        Ok(ingest::start(options, parts))
+    }
+
+    async fn api(
+        &self,
+        lake: &LakeParts,
+        url: &str,
+        ingest: Option<&Ingest>,
+        stop: CancellationToken,
+    ) -> Result<ApiParts, Error> {
+        let limits = api::Limits::default();
+        let feed = Feed::new(limits.stream_backlog_max);
+        if let Some(ingest) = ingest {
+            tokio::spawn(adapt::feed(ingest.handle.subscribe(), feed.clone()));
+        }
+        let directory = Directory::default();
+        let prefix = self.config.mqtt_client.prefix.clone();
+        let elsewhere = ingest.is_none().then(|| feed.clone());
+        let subscriptions = presence::subscriptions(&prefix, elsewhere.is_some());
+        let client = format!("sightline-hub-{}-api", self.instance);
+        let mut options = places::bus(self.config, url, client, subscriptions)?;
+        options.session_expiry = Duration::ZERO; // retained documents come again; nothing else is worth keeping
+        let presence = Presence::start(link::connect(options)?, prefix, directory.clone(), elsewhere);
+        let parts = api::Parts {
+            directory: directory.clone(),
+            lake: Arc::new(Lake(Reader::new(lake.index.clone(), lake.objects.clone()))),
+            gateway: self.gateway(),
+            archive: ingest.map(|ingest| Arc::new(Archive(ingest.handle.clone())) as Arc<dyn api::Archive>),
+            classifier: self.classifier(&limits).await?,
+            feed,
+            limits,
+            stop,
+        };
+        Ok(ApiParts { shared: api::Api::new(parts), directory, presence })
+    }
+
+    /// The hub's model: opened, loaded and checked off the event loop.
+    async fn classifier(&self, limits: &api::Limits) -> Result<Option<api::Classifier>, Error> {
+        let Some(model) = self.config.inference.model.clone() else { return Ok(None) };
+        let library = self.config.inference.library.clone();
+        let (queue_max, body_max, pixels_max) =
+            (limits.engine_queue_max, limits.body_bytes_max, limits.picture_pixels_max);
+        let loaded = tokio::task::spawn_blocking(move || {
+            let chosen = super::probe::load_model(&model, library)?;
+            let pictures = vision::Limits { max_bytes: body_max, max_pixels: pixels_max, ..vision::Limits::default() };
+            api::Classifier::start(&chosen.0, chosen.1, queue_max, pictures).map_err(Error::Thread)
+        });
+        match loaded.await {
+            Ok(result) => result.map(Some),
+            Err(error) => Err(Error::Model(error.to_string())),
+        }
+    }
+
+    fn router(&self, metrics: &HubMetrics, api: Option<&api::Shared>) -> Router {
+        let build = BuildInfo { name: "sightline-hub", version: env!("CARGO_PKG_VERSION"), commit: commit() };
+        let admin = Admin { readiness: self.readiness.clone(), metrics: Arc::new(metrics.clone()), build };
+        match api {
+            // the API answers its version itself
+            Some(api) => admin::router(admin, "/api/v1/build")
+                .merge(api::with_state(api).layer(middleware::from_fn(certificate_name))),
+            None => admin::router(admin, "/api/v1/version"),
+        }
+    }
+
+    fn endpoints(
+        &self,
+        lake: Option<&LakeParts>,
+        s3: Option<&Served>,
+        url: Option<&str>,
+        http: &Served,
+    ) -> Result<(), Error> {
+        let uri = self.config.tables_uri(self.state.path());
+        let location = match (lake, s3) {
+            (Some(lake), _) => Some(lake.objects.location().clone()),
+            (None, Some(s3)) => Some(places::embedded(s3.address, credentials::keys(self.state)?)),
+            (None, None) => None,
+        };
+        let endpoints = Endpoints {
+            s3: location.map(|location| StateEndpoint {
+                endpoint: location.endpoint,
+                region: location.region,
+                bucket: location.bucket,
+                prefix: location.prefix,
+                access_key: location.credentials.access_key,
+                secret_key: location.credentials.secret_key,
+            }),
+            tables: lake.map_or(&uri, |lake| &lake.uri),
+            mqtt: url.map(str::to_owned),
+            http: format!("{}://{}", if self.config.tls.is_some() { "https" } else { "http" }, http.address),
+            prefix: &self.config.mqtt_client.prefix,
+        };
+        endpoints.write(self.state)
+    }
+
+    /// Waits for the bus, not for ever: one that is elsewhere may be down, and the hub works on when it comes.
+    async fn until_ready(&self) {
+        let deadline = tokio::time::Instant::now() + BUS_WAIT;
+        while !self.readiness.is_ready() {
+            if tokio::time::Instant::now() > deadline {
+                tracing::warn!(report = %self.readiness.report(), "not everything is ready yet; the hub goes on trying");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The name under which this hub makes records: `hub-<instance>`.
+    fn gateway(&self) -> GatewayId {
+        let name = format!("hub-{}", self.instance);
+        #[expect(clippy::expect_used, reason = "the instance is eight hex digits")]
+        name.parse().expect("a name of hex digits and a dash is an id")
+    }
+}
+
+/// The server knows who showed a certificate; the API calls them by its common name.
+async fn certificate_name(mut request: Request, next: middleware::Next) -> Response {
+    let name = request.extensions().get::<http::Peer>().and_then(|peer| peer.common_name.clone());
+    if let Some(name) = name {
+        request.extensions_mut().insert(api::CertificateName(name));
+    }
+    next.run(request).await
+}
+
+fn local(listener: &std::net::TcpListener, key: &str) -> Result<SocketAddr, Error> {
+    let address = SocketAddr::from(([0, 0, 0, 0], 0));
+    listener.local_addr().map_err(|source| listen::Error::Io { key: key.to_owned(), address, source }.into())
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}
+
+/// The commit that this was built from, where the build was told.
+fn commit() -> &'static str {
+    option_env!("SIGHTLINE_COMMIT").unwrap_or("unknown")
+}
