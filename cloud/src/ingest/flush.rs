@@ -22,7 +22,9 @@ use store::{
 use super::{
     batch::Batch,
     build::{self, Built, Upload},
+    dead,
     stats::{Fact, Stats},
+    traces::Traces,
 };
 use crate::lake;
 
@@ -40,6 +42,8 @@ pub struct Flusher {
     pub index: LakeIndex,
     /// What is counted.
     pub stats: Arc<Stats>,
+    /// Bytes of dead letters kept.
+    pub dead_bytes: u64,
     /// Ends every repetition.
     pub give_up: CancellationToken,
 }
@@ -73,12 +77,15 @@ impl Flusher {
         mut versions: HashMap<StreamId, u64>,
     ) -> Result<(Vec<Stream>, HashSet<Principal>), GaveUp> {
         let owners = batch.owners();
+        let has_dead = !batch.dead.is_empty();
+        let traces = Traces::begin(&batch);
         let mut last = Vec::new();
         while !batch.is_empty() {
             let built;
             (batch, built) = self.build(batch).await?;
             let rows = latency_facts(&batch);
             let (objects, samples) = self.store(built).await?;
+            traces.stored(&objects, |key| self.objects.uri(key));
             let mut attempt = Attempt { flusher: self, batch: &mut batch, versions: &mut versions, outage: None };
             match attempt.commit(&objects, samples).await? {
                 Some(streams) => {
@@ -91,6 +98,9 @@ impl Flusher {
         }
         for waiter in std::mem::take(&mut batch.waiters) {
             let _ = waiter.send(()); // who asked may have gone
+        }
+        if has_dead {
+            dead::prune(&self.index, &self.objects, self.dead_bytes).await;
         }
         Ok((last, owners))
     }

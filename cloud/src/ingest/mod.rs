@@ -16,10 +16,14 @@ mod intake;
 mod streams;
 
 mod build;
+mod dead;
 mod flush;
+mod traces;
+mod upgrade;
 mod watermark;
 
 pub use assemble::Limits;
 pub use handle::{Arrived, Handle, SubmitError};
 pub use run::{Ingest, Options, Parts, SENT_AT, start};
 pub use stats::{Fact, Stats};
+pub use upgrade::{READABLE, read_kept};

@@ -32,6 +32,7 @@ use super::{
     flush::{Flushed, Flusher, Outage, chain, ended, now},
     handle::Submission,
     intake::{Intake, Lot, Verdict},
+    upgrade,
     watermark::{self, Owed, Publisher},
 };
 
@@ -107,8 +108,15 @@ pub fn start(options: Options, parts: Parts) -> Ingest {
     };
     let intake =
         Intake::new(options.gateway.clone(), options.fragments, stats.clone(), arrived.clone(), Instant::now());
-    let flusher =
-        Flusher { objects: parts.objects, index: parts.index, stats: stats.clone(), give_up: give_up.clone() };
+    let (index, objects) = (parts.index.clone(), parts.objects.clone());
+    tokio::spawn(async move { upgrade::read_kept(&index, &objects, upgrade::READABLE).await });
+    let flusher = Flusher {
+        objects: parts.objects,
+        index: parts.index,
+        stats: stats.clone(),
+        dead_bytes: options.dead_bytes,
+        give_up: give_up.clone(),
+    };
     let shell =
         Shell { options, intake, flusher, owed: owed.clone(), ready: parts.ready, in_flight: None, flight_weight: 0 };
     Ingest {
