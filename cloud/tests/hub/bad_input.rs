@@ -114,7 +114,7 @@ fn wrong_s3_credentials_and_an_absent_bucket_are_told_apart() {
             location.credentials.access_key,
         )
     };
-    refuses(&config("sightline", "wrong"), 2, &["s3://sightline", "secret_key"]);
+    refuses(&config("sightline", "wrong"), 2, &["s3://sightline", "secret key"]);
     refuses(&config("elsewhere", &location.credentials.secret_key), 4, &["s3://elsewhere", "bucket"]);
     assert!(hub.stop().success());
 }

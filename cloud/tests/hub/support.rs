@@ -5,7 +5,10 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -187,7 +190,9 @@ pub struct Gateway {
 
 impl Gateway {
     pub async fn connect(url: &str, name: &str, epoch: u128) -> Self {
-        let mut options = link::Options::new(url, format!("test-{name}-{epoch}")).unwrap();
+        static SESSIONS: AtomicU64 = AtomicU64::new(0);
+        let session = SESSIONS.fetch_add(1, Ordering::Relaxed); // two sessions of one name throw each other out
+        let mut options = link::Options::new(url, format!("test-{name}-{session}")).unwrap();
         let who = Principal { site: "plant".parse().unwrap(), gateway: name.parse().unwrap() };
         options.subscriptions = vec![Subscription::at_least_once(format!("sightline/down/{who}/+"))];
         let (session, mut events) = link::connect(options).unwrap();
