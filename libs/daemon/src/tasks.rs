@@ -363,8 +363,8 @@ mod tests {
         assert!(tasks.join(Duration::from_secs(5)).await.is_empty());
         assert!(!tasks.stop().is_requested());
         tasks.spawn("engine", Kind::Critical, async {
-            let broken: Option<()> = None;
-            broken.expect("engine is gone");
+            std::panic::panic_any("engine is gone");
+            #[expect(unreachable_code, reason = "says what the task would have returned")]
             Ok::<(), Infallible>(())
         });
         let reason = tasks.stop().requested().await;
@@ -375,7 +375,10 @@ mod tests {
     async fn those_who_do_not_end_are_named() {
         let tasks = Tasks::new(Stop::new());
         let token = tasks.stop().token();
-        tasks.spawn("good", Kind::Critical, async move { Ok::<(), Infallible>(token.cancelled().await) });
+        tasks.spawn("good", Kind::Critical, async move {
+            token.cancelled().await;
+            Ok::<(), Infallible>(())
+        });
         tasks.spawn("stuck", Kind::Critical, std::future::pending::<Result<(), Infallible>>());
         tasks.spawn_thread("thread", Kind::BestEffort, || Ok::<(), Infallible>(())).unwrap();
         tasks.stop().request(Reason::Asked);
@@ -394,12 +397,16 @@ mod tests {
             }
         };
         let s = |tenths: u64| Duration::from_millis(tenths * 100);
+        let late = |wait| async move {
+            tokio::time::sleep(wait).await;
+            Ok::<(), BoxError>(())
+        };
         let report = Shutdown::new(s(10))
             .step("cameras", s(5), mark("cameras"))
-            .step("outbox", s(2), async move { Ok::<(), BoxError>(tokio::time::sleep(s(3)).await) })
+            .step("outbox", s(2), late(s(3)))
             .step("lake", s(5), async { Err("disk full") })
             .step("broker", s(5), mark("broker"))
-            .step("late", s(60), async move { Ok::<(), BoxError>(tokio::time::sleep(s(30)).await) })
+            .step("late", s(60), late(s(30)))
             .run()
             .await;
         let outcomes: Vec<_> = report.steps.iter().map(|(_, outcome)| outcome.clone()).collect();

@@ -77,7 +77,14 @@ impl TryFrom<String> for Id {
 impl Default for Edge {
     fn default() -> Self {
         let (mqtt, outbox) = (Mqtt::default(), Outbox::default());
-        Self { site: "home".into(), gateway: "gw".into(), roles: vec!["all".into()], mqtt, cameras: BTreeMap::new(), outbox }
+        Self {
+            site: "home".into(),
+            gateway: "gw".into(),
+            roles: vec!["all".into()],
+            mqtt,
+            cameras: BTreeMap::new(),
+            outbox,
+        }
     }
 }
 
@@ -178,9 +185,9 @@ max_bytes = "64MB!"
 
 #[test]
 fn a_file_that_is_not_toml_is_told_by_line() {
-    let (result, _) = load(Some("site = \"a\"\n[mqtt\nurl = \n"), &[]);
+    let (result, _) = load(Some("site = \"a\"\ngateway = =\n[mqtt]\nurl = \n"), &[]);
     let told = result.unwrap_err().to_string();
-    assert!(told.contains("edge.toml:2:") && told.contains("edge.toml:3:") && told.contains("not TOML"), "{told}");
+    assert!(told.contains("edge.toml:2:") && told.contains("edge.toml:4:") && told.contains("not TOML"), "{told}");
     let sources = Sources { file: Some("/no/such.toml".into()), ..Sources::default() };
     let told = config::load::<Edge>(&sources).unwrap_err().to_string();
     assert!(told.contains("/no/such.toml") && told.contains("cannot read the file"), "{told}");
@@ -208,7 +215,8 @@ fn the_environment_goes_over_the_file_and_the_command_line_over_both() {
     assert_eq!(loaded.origin("mqtt.url"), Origin::Environment("SIGHTLINE_EDGE__MQTT__URL".into()));
     assert!(matches!(loaded.origin("cameras.front-door.uri"), Origin::File { line: 3, column: 1, .. }));
     assert_eq!(loaded.origin("site"), Origin::Default);
-    let mut sources = Sources::new(None, "X").flag("site", "--site", Some("plant")).flag("mqtt.url", "--mqtt", None::<&str>);
+    let mut sources =
+        Sources::new(None, "X").flag("site", "--site", Some("plant")).flag("mqtt.url", "--mqtt", None::<&str>);
     sources.env.insert("X__SITE".into(), "other".into());
     let loaded = config::load::<Edge>(&sources).unwrap();
     assert_eq!((loaded.value.site.as_str(), loaded.is_set("mqtt.url")), ("plant", false));

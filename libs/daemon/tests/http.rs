@@ -145,17 +145,24 @@ async fn handlers_learn_who_is_asking_and_strangers_do_not_get_in() {
 
 #[tokio::test]
 async fn a_running_request_is_finished_and_a_stuck_one_is_cut() {
-    let slow = async || {
+    let entered = Arc::new(tokio::sync::Semaphore::new(0));
+    let (one, two) = (entered.clone(), entered.clone());
+    let slow = async move || {
+        one.add_permits(1);
         tokio::time::sleep(Duration::from_millis(300)).await;
         "done"
     };
-    let router = Router::new().route("/slow", get(slow)).route("/stuck", get(std::future::pending::<()>));
+    let stuck = async move || {
+        two.add_permits(1);
+        std::future::pending::<()>().await;
+    };
+    let router = Router::new().route("/slow", get(slow)).route("/stuck", get(stuck));
     let limits = Limits { drain: Duration::from_secs(1), ..Limits::default() };
     let server = start(router, None, limits);
     let url = |path: &str| format!("http://{}{path}", server.address);
     let finished = tokio::spawn(reqwest::get(url("/slow")));
     let stuck = tokio::spawn(reqwest::get(url("/stuck")));
-    tokio::time::sleep(Duration::from_millis(150)).await; // both are in their handlers by then, or the test is weaker
+    let _both = entered.acquire_many(2).await.unwrap();
     server.stop.cancel();
     assert_eq!(finished.await.unwrap().unwrap().text().await.unwrap(), "done");
     assert!(stuck.await.unwrap().is_err());

@@ -83,7 +83,8 @@ fn the_first_signal_drains() {
     signal(&child, libc::SIGTERM);
     assert_eq!(child.wait().unwrap().code(), Some(i32::from(exit::OK)));
     let log: Vec<String> = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap).collect();
-    let last: serde_json::Value = serde_json::from_str(log.last().unwrap()).expect("logs are JSON when not on a terminal");
+    let last: serde_json::Value =
+        serde_json::from_str(log.last().unwrap()).expect("logs are JSON when not on a terminal");
     assert_eq!((&last["message"], &last["step"]), (&"shutdown step is done".into(), &"drain".into()), "{last}");
 }
 

@@ -95,7 +95,8 @@ async fn a_trace_leads_from_frame_to_object_and_metrics_arrive() {
 #[tokio::test]
 async fn a_collector_that_is_not_there_delays_the_end_by_its_bound_at_most() {
     daemon::install_crypto();
-    let config = telemetry::TelemetryConfig { otlp: Some("http://127.0.0.1:9".into()), sample_ratio: 1.0, ..Default::default() };
+    let config =
+        telemetry::TelemetryConfig { otlp: Some("http://127.0.0.1:9".into()), sample_ratio: 1.0, ..Default::default() };
     let service = telemetry::Service { name: "test", version: "1", attributes: Vec::new() };
     let telemetry = telemetry::init(&config, &service).unwrap();
     let began = std::time::Instant::now();

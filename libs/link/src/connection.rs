@@ -311,7 +311,9 @@ impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                f.write_str("the broker closed the connection")
+                f.write_str(
+                "the broker closed the connection without a reason, as it does when another client uses the same client id",
+            )
             }
             Self::Io(error) => write!(f, "{error}"),
             Self::Malformed(reason) => write!(f, "the broker sent what is not MQTT 5: {reason}"),

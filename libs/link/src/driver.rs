@@ -185,7 +185,7 @@ impl Driver {
             }
             None => tracing::info!(broker = %self.options.broker, session_present, "broker is connected"),
         }
-        self.incoming.waiting.push_back(Event::Up { session_present, session: self.number });
+        self.incoming.up(Event::Up { session_present, session: self.number });
     }
 
     async fn serve(&mut self, connection: Connection) -> End {
@@ -194,6 +194,7 @@ impl Driver {
         if connection.terms.session_present {
             self.incoming.resumed();
         }
+        self.incoming.begin();
         let mut service = Service::new(connection);
         let end = service.run(self).await;
         if let End::Closed = end {

@@ -11,11 +11,13 @@ use crate::{Ack, Event, Message, QoS, driver::AckHandle, session::EVENTS_MAX};
 pub(crate) struct Incoming {
     pub waiting: VecDeque<Event>,
     acks: mpsc::UnboundedSender<(u64, u16)>,
+    /// Where in `waiting` the current connection began.
+    began: usize,
 }
 
 impl Incoming {
     pub fn new(acks: mpsc::UnboundedSender<(u64, u16)>) -> Self {
-        Self { waiting: VecDeque::new(), acks }
+        Self { waiting: VecDeque::new(), acks, began: 0 }
     }
 
     /// Takes a message that `connection` brought. `Ok(false)`: a QoS 0 message dropped, since the reader is behind.
@@ -52,6 +54,17 @@ impl Incoming {
         Ok(true)
     }
 
+    /// A connection begins; nothing is handed over until it is [`Incoming::up`].
+    pub fn begin(&mut self) {
+        self.began = self.waiting.len();
+    }
+
+    /// The connection stands: the reader hears that before the messages that came while it was made (a resumed session
+    /// brings them at once).
+    pub fn up(&mut self, event: Event) {
+        self.waiting.insert(self.began, event);
+    }
+
     /// The broker resumed our session: what it sent and was not acknowledged comes again, so what waits of it goes.
     pub fn resumed(&mut self) {
         self.waiting.retain(|event| !matches!(event, Event::Message(Message { ack: Ack(Some(_)), .. })));
@@ -59,10 +72,9 @@ impl Incoming {
 
     /// The connection is gone. A connection that the reader has not heard of yet is no longer worth telling.
     pub fn down(&mut self, reason: &str) {
-        if matches!(self.waiting.back(), Some(Event::Up { .. })) {
-            self.waiting.pop_back();
-        } else {
-            self.waiting.push_back(Event::Down { reason: reason.to_owned() });
+        match self.waiting.iter().rposition(|event| matches!(event, Event::Up { .. })) {
+            Some(at) => drop(self.waiting.remove(at)),
+            None => self.waiting.push_back(Event::Down { reason: reason.to_owned() }),
         }
     }
 

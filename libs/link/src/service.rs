@@ -91,6 +91,7 @@ impl Service {
         let limit = usize::from(self.terms.receive_max.min(driver.options.inflight_max));
         let held_room = free && driver.inflight.has_room(limit) && !self.held_drained;
         let live_room = free && !self.live_drained;
+        let up = self.subscribing.is_none();
         let Driver { queues, ack_queue, shared, events, incoming, .. } = driver;
         tokio::select! {
             written = self.writer.write(), if self.writer.is_pending() => Step::Wrote(written),
@@ -98,7 +99,7 @@ impl Service {
             accepted = queues.live.recv(), if live_room => Step::Live(accepted),
             accepted = queues.held.recv(), if held_room => Step::Held(accepted),
             Some((connection, number)) = ack_queue.recv() => Step::Ack(connection, number),
-            _ = events.reserve(), if !incoming.waiting.is_empty() => Step::Room,
+            _ = events.reserve(), if up && !incoming.waiting.is_empty() => Step::Room,
             _ = ticks.tick() => Step::Tick,
             () = shared.close.notified(), if !closing => Step::Close,
         }

@@ -31,10 +31,15 @@ pub(crate) fn read_all<T: DeserializeOwned>(tree: &Item) -> (Option<T>, Vec<Mist
         complete = false;
         let path = error.at.clone().unwrap_or_default();
         let key = path.join(".");
-        // a key that was left out because it is wrong must not be called missing as well
-        let known = matches!(&error.kind, Kind::Missing(field) if noted.borrow().iter().any(|m: &Mistake| {
-            m.key == join(&key, field) || m.key.starts_with(&format!("{}.", join(&key, field)))
-        }));
+        // what fails only because something wrong was left out of it is not a mistake of its own
+        let told = |key: &str| {
+            let inside = format!("{key}.");
+            noted.borrow().iter().any(|m: &Mistake| m.key == key || m.key.starts_with(&inside))
+        };
+        let known = match &error.kind {
+            Kind::Missing(field) => told(&join(&key, field)),
+            Kind::Other(_) => told(&key),
+        };
         if !known {
             note(&noted, &tree, &path, error.kind.to_string());
         }
@@ -376,7 +381,7 @@ impl<'de> VariantAccess<'de> for Content<'_> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<(), Error> {
-        self.0.map_or(Ok(()), |reader| <()>::deserialize(reader))
+        self.0.map_or(Ok(()), <()>::deserialize)
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {

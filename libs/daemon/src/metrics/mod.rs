@@ -130,9 +130,12 @@ pub(crate) struct Series {
     attributes: OnceLock<Vec<opentelemetry::KeyValue>>,
 }
 
+/// Label values and what belongs to them.
+type SeriesByLabels = BTreeMap<Box<[Arc<str>]>, Arc<Series>>;
+
 struct Family {
     definition: Definition,
-    series: Mutex<BTreeMap<Box<[Arc<str>]>, Arc<Series>>>,
+    series: Mutex<SeriesByLabels>,
     otlp: Arc<OnceLock<otlp::Recorder>>,
 }
 
@@ -237,7 +240,7 @@ impl<N: Names> Exposition for Metrics<N> {
 }
 
 impl Family {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Box<[Arc<str>]>, Arc<Series>>> {
+    fn lock(&self) -> MutexGuard<'_, SeriesByLabels> {
         self.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

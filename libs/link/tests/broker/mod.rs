@@ -28,7 +28,8 @@ impl Broker {
         let config = folder.path().join("mosquitto.conf");
         let lines = lines.replace("{folder}", folder.path().to_str().unwrap());
         // as root mosquitto would become another user, who may not read our folder
-        let text = format!("user root\nlistener {port} 127.0.0.1\nmax_queued_messages 100000\n{lines}");
+        let text =
+            format!("user root\nlistener {port} 127.0.0.1\nmax_queued_messages 100000\nset_tcp_nodelay true\n{lines}");
         std::fs::write(&config, text).unwrap();
         let mut broker = Self { port, folder, config, child: None };
         broker.run();
@@ -38,6 +39,7 @@ impl Broker {
     pub fn run(&mut self) {
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
         let child = Command::new(program())
+            .arg("-v")
             .arg("-c")
             .arg(&self.config)
             .stdout(log.try_clone().unwrap())
@@ -73,6 +75,9 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
     }
 }
 
