@@ -77,18 +77,18 @@ impl App {
             steps = steps.step("ingest", s(20), ingest.drain(s(18)));
         }
         if let Some(presence) = presence {
-            steps = steps.step("directory", s(3), async move { ok(presence.end().await) });
+            steps = steps.step("directory", s(3), done(presence.end()));
         }
         if let Some(tables) = tables {
-            steps = steps.step("tables", s(5), async move { ok(tables.close().await) });
+            steps = steps.step("tables", s(5), done(async move { tables.close().await }));
         }
         if let Some(s3) = s3 {
             steps = steps.step("objects", s(12), async move { s3.end().await });
         }
         if let Some(broker) = broker {
-            steps = steps.step("broker", s(8), async move { ok(broker.stop(s(6)).await) });
+            steps = steps.step("broker", s(8), done(broker.stop(s(6))));
         }
-        steps = steps.step("telemetry", s(5), async move { ok(telemetry.shutdown(s(4)).await) });
+        steps = steps.step("telemetry", s(5), done(async move { telemetry.shutdown(s(4)).await }));
         let report: ShutdownReport = steps.run().await;
         if let Some(stats) = stats {
             tracing::info!(
@@ -107,6 +107,8 @@ impl App {
     }
 }
 
-fn ok((): ()) -> Result<(), BoxError> {
+/// A step that cannot fail.
+async fn done(work: impl Future<Output = ()>) -> Result<(), BoxError> {
+    work.await;
     Ok(())
 }

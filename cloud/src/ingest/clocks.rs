@@ -67,7 +67,7 @@ impl Clocks {
         let offset = |window: &VecDeque<i64>| window.iter().min().map(|zero| zero.saturating_sub(believed));
         match (offset(&boot.strong), offset(&boot.weak)) {
             (Some(strong), _) if strong.abs() > NOISE => strong,
-            (None, Some(weak)) if weak < -NOISE || weak > DELAY_MAX => weak,
+            (None, Some(weak)) if !(-NOISE..=DELAY_MAX).contains(&weak) => weak,
             _ => 0,
         }
     }

@@ -44,7 +44,7 @@ async fn it_starts_serves_archives_and_ends_in_order() {
     let (status, version) = get(&http, "/api/v1/version");
     assert!(status == 200 && version.contains("sightline-hub"), "{version}");
     let idle = resident_kib(hub.child.id());
-    println!("idle: {idle} KiB resident");
+    eprintln!("idle: {idle} KiB resident");
     assert!(idle < 100 << 10, "{idle} KiB resident");
 
     let endpoints = hub.state.join("endpoints.json");

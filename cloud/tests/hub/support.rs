@@ -229,7 +229,7 @@ impl Gateway {
             monotonic_us: 1_000_000 + seq,
             boot_id: "boot".into(),
             traceparent: None,
-            model: about_frame.then(|| ModelRef { digest: Digest([7; 32]), version: None }),
+            model: about_frame.then_some(ModelRef { digest: Digest([7; 32]), version: None }),
             frame_id: about_frame.then(|| FrameId { epoch: self.epoch, camera: "door".parse().unwrap(), counter: seq }),
         }
     }
