@@ -34,7 +34,7 @@ pub struct CameraSummary {
 
 /// Drains and says what was counted.
 pub async fn run(running: Running, reason: Reason) -> Ended {
-    let Running { shared, state, session, pipelines, status, net, telemetry } = running;
+    let Running { shared, state, session, pipelines, status, net, end, telemetry } = running;
     let config = shared.config.shutdown.clone();
     pipelines.stop.set();
     let wait = |tasks: Tasks, bound: Duration| async move { all(tasks, bound).await };
@@ -63,6 +63,7 @@ pub async fn run(running: Running, reason: Reason) -> Ended {
         )
         .step("broker", s(5), goodbye(shared.clone(), session, state.path().to_owned()))
         .step("tasks", s(2), async move {
+            end.cancel();
             let left = net.join(s(2)).await;
             tracing::debug!(?left, "tasks that did not end");
             Ok::<(), BoxError>(())

@@ -124,8 +124,11 @@ impl App {
         };
         net.spawn("session", Kind::Critical, session_task.run(events));
         let (shared, sender) = (self.shared.clone(), session.clone());
+        // The lane is still needed when the word to stop has come: it ends at the end of the drain.
+        let end = daemon::CancellationToken::new();
+        let lane_end = end.clone();
         net.spawn("archive", Kind::Critical, async move {
-            shared.archive.run(&sender).await;
+            lane_end.run_until_cancelled(shared.archive.run(&sender)).await;
             Ok::<(), std::convert::Infallible>(())
         });
         let status = status::Status::new(
@@ -151,6 +154,7 @@ impl App {
             pipelines,
             status,
             net,
+            end,
             telemetry: self.telemetry,
         })
     }
@@ -181,6 +185,7 @@ pub(crate) struct Running {
     pub pipelines: Pipelines,
     pub status: Arc<tokio::sync::Mutex<status::Status>>,
     pub net: Tasks,
+    pub end: daemon::CancellationToken,
     pub telemetry: Telemetry,
 }
 
@@ -227,8 +232,10 @@ fn serve_admin(net: &Tasks, stop: &Stop, listener: TcpListener, readiness: Readi
     let router = daemon::admin::router(admin, "/version");
     let limits = daemon::http::Limits::default();
     net.spawn("admin", Kind::BestEffort, daemon::http::serve(listener, router, None, limits, stop.token()));
-    net.spawn("watchdog", Kind::BestEffort, async {
-        daemon::ready::watchdog(|| true).await;
+    let ending = stop.token();
+    net.spawn("watchdog", Kind::BestEffort, async move {
+        // systemd's stop time-out watches the drain.
+        ending.run_until_cancelled(daemon::ready::watchdog(|| true)).await;
         Ok::<(), std::convert::Infallible>(())
     });
 }

@@ -230,8 +230,19 @@ impl fmt::Display for CameraUri {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::V4l2(path) => write!(f, "v4l2:{}", path.display()),
             Self::Folder(path) => write!(f, "folder:{}", path.display()),
-            Self::Test(t) => write!(f, "test:{}?width={}&height={}&fps={}", t.pattern, t.width, t.height, t.fps),
+            Self::Test(t) => fmt::Display::fmt(t, f),
         }
+    }
+}
+
+impl fmt::Display for TestPicture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pattern, width, height, fps, format, frames } = self;
+        write!(f, "test:{pattern}?width={width}&height={height}&fps={fps}")?;
+        if format != "I420" {
+            write!(f, "&format={format}")?;
+        }
+        frames.map_or(Ok(()), |frames| write!(f, "&frames={frames}"))
     }
 }
 

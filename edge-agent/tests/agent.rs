@@ -1,0 +1,293 @@
+//! The whole agent against a real broker: both lanes, retained documents, watermark, twin, commands, drain, summary.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    time::Duration,
+};
+
+use contract::{
+    Archived, CameraId, Kind, Prediction, Sample, Topic,
+    archived::{ArchivedEpoch, ArchivedKind},
+    frame::{self, RecordParts},
+    live::{CameraStatus, GatewayStatus, Live, Presence, Quality, RegionState, Reply},
+    twin::{Outcome, Reported},
+};
+use daemon::{
+    config::{Sources, load},
+    tasks::{Reason, Stop},
+};
+use edge_agent::{
+    app::{App, Ended, Options},
+    config::{Config, ENV_PREFIX},
+};
+use link::{Event, Events, Message, Publication, Session, Subscription};
+
+fn fetched(path: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.sightline").join(path);
+    assert!(path.exists(), "{} is missing: run `make setup`", path.display());
+    path
+}
+
+struct Broker {
+    child: Child,
+    url: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Broker {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = dir.path().join("mosquitto.conf");
+        std::fs::write(&config, format!("listener {port} 127.0.0.1\nallow_anonymous true\n")).unwrap();
+        let program =
+            ["/usr/sbin/mosquitto", "mosquitto"].into_iter().find(|p| Path::new(p).exists()).unwrap_or("mosquitto");
+        let child = Command::new(program).arg("-c").arg(&config).stderr(std::process::Stdio::null()).spawn().unwrap();
+        Self { child, url: format!("mqtt://127.0.0.1:{port}"), _dir: dir }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A hub in small: hears everything, keeps records by address, and publishes watermarks when asked to.
+struct Hub {
+    session: Session,
+    events: Events,
+    retained: BTreeMap<String, Vec<u8>>,
+    live: Vec<(Topic, Vec<u8>)>,
+    fragments: BTreeMap<(u8, u64), BTreeMap<u16, Vec<u8>>>,
+    records: BTreeMap<(Kind, u64), Vec<u8>>,
+    epochs: BTreeSet<contract::Epoch>,
+}
+
+impl Hub {
+    async fn start(url: &str) -> Self {
+        let mut options = link::Options::new(url, "hub").unwrap();
+        options.subscriptions = vec![Subscription::at_least_once("sightline/#")];
+        let (session, mut events) = link::connect(options).unwrap();
+        while !matches!(events.next().await.unwrap(), Event::Up { .. }) {}
+        Self {
+            session,
+            events,
+            retained: BTreeMap::new(),
+            live: Vec::new(),
+            fragments: BTreeMap::new(),
+            records: BTreeMap::new(),
+            epochs: BTreeSet::new(),
+        }
+    }
+
+    async fn until(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while !is_so(self) {
+            let event = tokio::time::timeout_at(deadline, self.events.next()).await;
+            let event = event.unwrap_or_else(|_| panic!("waited too long for {what}"));
+            if let Event::Message(message) = event.unwrap() {
+                self.take(message);
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        let Some(topic) = Topic::parse("sightline", &message.topic) else {
+            panic!("{} is no topic of ours", message.topic);
+        };
+        if let Topic::Up(_, kind) = topic {
+            assert!(message.payload.len() <= 16 << 10, "longer than configured: {}", message.payload.len());
+            for frame in frame::frames(&message.payload) {
+                let frame = frame.unwrap();
+                assert_eq!(frame.address.kind, kind.number());
+                self.epochs.insert(frame.address.epoch);
+                let parts = self.fragments.entry((frame.address.kind, frame.address.seq)).or_default();
+                parts.insert(frame.index, frame.payload.to_vec());
+                if parts.len() == usize::from(frame.count) {
+                    let whole = parts.values().flatten().copied().collect();
+                    self.records.insert((kind, frame.address.seq), whole);
+                }
+            }
+            return;
+        }
+        self.retained.insert(message.topic.clone(), message.payload.to_vec());
+        self.live.push((topic, message.payload.to_vec()));
+    }
+
+    fn document<T: serde::de::DeserializeOwned>(&self, topic: &str) -> Option<T> {
+        serde_json::from_slice(self.retained.get(&format!("sightline/live/plant/gw-1/{topic}"))?).ok()
+    }
+
+    fn count(&self, kind: Kind) -> u64 {
+        self.records.keys().filter(|(k, _)| *k == kind).count() as u64
+    }
+
+    /// Archives what has come without holes.
+    async fn archive(&self) {
+        let mark = |kind: Kind| {
+            let upto = (0..).find(|seq| !self.records.contains_key(&(kind, *seq))).unwrap();
+            (kind, ArchivedKind { upto, ranges: vec![] })
+        };
+        let kinds = Kind::ALL.map(mark).into();
+        let epochs =
+            self.epochs.iter().map(|epoch| ArchivedEpoch { epoch: *epoch, kinds: BTreeMap::clone(&kinds) }).collect();
+        let document = Archived { schema: 1, lake: "l".into(), incarnation: "i".into(), epochs };
+        self.publish("archived", &document, true).await;
+    }
+
+    async fn publish(&self, what: &str, document: &impl serde::Serialize, retain: bool) {
+        let mut publication =
+            Publication::new(format!("sightline/down/plant/gw-1/{what}"), serde_json::to_vec(document).unwrap())
+                .at_least_once();
+        publication.retain = retain;
+        publication.response_topic = Some("sightline/live/plant/gw-1/reply".into());
+        publication.correlation = Some("42".into());
+        self.session.publish(publication).await.unwrap().await.unwrap();
+    }
+}
+
+fn agent(dir: &Path, url: &str, wait: &str, more: &str) -> (tokio::task::JoinHandle<Ended>, Stop) {
+    daemon::install_crypto();
+    let file = dir.join("edge.toml");
+    let text = format!(
+        "site = \"plant\"\ngateway = \"gw-1\"\n\
+         mqtt = {{ url = \"{url}\", archive_message_max = \"16KiB\" }}\nmodels.default = \"{}\"\n\
+         engines.library = \"{}\"\nshutdown.archive_wait = \"{wait}\"\n{more}",
+        fetched("models/tiny-gray64").display(),
+        fetched("lib/libonnxruntime.so").display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let loaded = load::<Config>(&Sources { file: Some(file), env_prefix: ENV_PREFIX.into(), ..Sources::default() });
+    let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+    let app = App::build(&loaded, Options { state: dir.join("state"), ..Options::default() }).unwrap();
+    let stop = Stop::new();
+    (tokio::spawn(app.run(stop.clone())), stop)
+}
+
+const CAMERA: &str = "[cameras.front]\nuri = \"test:ball?width=320&height=240&fps=20\"\n\
+    [cameras.front.regions.full]\nfps = \"every\"\nevents = { min_score = 0.0 }\nsamples = { uncertain = 0.0 }\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_camera_to_a_hub_and_back() {
+    let (broker, dir) = (Broker::start(), tempfile::tempdir().unwrap());
+    let mut hub = Hub::start(&broker.url).await;
+    let (running, stop) = agent(dir.path(), &broker.url, "20s", CAMERA);
+
+    hub.until("predictions", |hub| hub.count(Kind::Prediction) >= 20).await;
+    hub.until("a sample in fragments", |hub| hub.count(Kind::Sample) >= 1).await;
+    hub.until("a state", |hub| {
+        hub.document::<RegionState>("front/full/state").is_some_and(|s| s.quality == Quality::Live)
+    })
+    .await;
+    let status: GatewayStatus = hub.document("status").unwrap();
+    assert_eq!((status.status, status.epoch), (Presence::Online, hub.epochs.first().copied()));
+    hub.until("the camera's status", |hub| {
+        hub.document::<CameraStatus>("front/status").is_some_and(|s| s.status == Presence::Online)
+    })
+    .await;
+
+    let record = hub.records[&(Kind::Prediction, 3)].clone();
+    let parts = RecordParts::split(&record).unwrap();
+    let (header, body) = (parts.parse_header().unwrap(), parts.parse_body::<Prediction>().unwrap());
+    assert_eq!((header.seq, header.kind, header.site.as_str()), (3, Kind::Prediction, "plant"));
+    assert!(header.model.is_some() && header.frame_id.is_some() && body.latency.total_us > 0);
+    let live = hub.live.iter().find_map(|(topic, json)| match topic {
+        Topic::Prediction(..) => {
+            serde_json::from_slice::<Live<Prediction>>(json).ok().filter(|live| live.header.seq > 0)
+        }
+        _ => None,
+    });
+    let live = live.unwrap();
+    assert_eq!(hub.records.get(&(Kind::Prediction, live.header.seq)).is_some(), true);
+
+    let record = hub.records[&(Kind::Sample, 0)].clone();
+    let parts = RecordParts::split(&record).unwrap();
+    let sample: Sample = parts.parse_body().unwrap();
+    let (jpeg, input) = parts.blobs.split_at(sample.picture.bytes as usize);
+    let picture = vision::decode_picture(jpeg, &vision::Limits::default()).unwrap();
+    assert_eq!((picture.width(), picture.height(), sample.picture.region), (320, 240, [0, 0, 320, 240]));
+    let tensor = zstd::bulk::decompress(input, 1 << 20).unwrap();
+    assert_eq!(tensor.len(), sample.input.unwrap().shape.iter().product::<u32>() as usize);
+
+    let before = hub.count(Kind::Sample);
+    hub.publish("command", &serde_json::json!({"command": "sample-now", "camera": "front"}), false).await;
+    hub.until("the answer", |hub| hub.document::<Reply>("reply").is_some_and(|r| r.accepted)).await;
+    hub.until("the sample", |hub| hub.count(Kind::Sample) > before).await;
+    let desired = serde_json::json!({"schema": 1, "authority": "h", "generation": 5, "config": {"a": 1}});
+    hub.publish("desired", &desired, true).await;
+    hub.until("reported", |hub| {
+        hub.document::<Reported>("reported")
+            .is_some_and(|r| (r.generation, r.outcome) == (5, Outcome::Accepted) && r.reason.is_some())
+    })
+    .await;
+
+    hub.archive().await;
+    stop.request(Reason::Asked);
+    let mut running = running;
+    let ended = loop {
+        let tick = tokio::time::sleep(Duration::from_millis(100));
+        tokio::select! {
+            ended = &mut running => break ended.unwrap(),
+            event = hub.events.next() => if let Event::Message(message) = event.unwrap() { hub.take(message) },
+            () = tick => {}
+        }
+        hub.archive().await;
+    };
+    assert_eq!(ended.exit_code, 0);
+    let summary = ended.summary.unwrap();
+    let front = summary.cameras[&"front".parse::<CameraId>().unwrap()];
+    assert!(summary.archived);
+    assert_eq!((front.classified, front.published), (hub.count(Kind::Prediction), hub.count(Kind::Prediction)));
+    hub.until("the end", |hub| hub.document::<GatewayStatus>("status").is_some_and(|s| s.status == Presence::Offline))
+        .await;
+    assert_eq!(hub.document::<RegionState>("front/full/state").unwrap().quality, Quality::Offline);
+    let written = std::fs::read_to_string(dir.path().join("state/summary.json")).unwrap();
+    assert!(written.contains(&format!("\"classified\":{}", front.classified)), "{written}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_alone_makes_no_event() {
+    let (broker, dir) = (Broker::start(), tempfile::tempdir().unwrap());
+    let mut hub = Hub::start(&broker.url).await;
+    for (run, events) in [(1, 1), (2, 1)] {
+        let predictions = hub.count(Kind::Prediction);
+        let camera = CAMERA.replace("ball", "white");
+        let (running, stop) = agent(dir.path(), &broker.url, "1s", &camera);
+        hub.until("predictions", |hub| hub.count(Kind::Prediction) >= predictions + 10).await;
+        stop.request(Reason::Asked);
+        hub.until("the end", |hub| {
+            hub.document::<GatewayStatus>("status").is_some_and(|s| s.status == Presence::Offline)
+        })
+        .await;
+        running.await.unwrap();
+        assert_eq!(hub.live.iter().filter(|(topic, _)| matches!(topic, Topic::Event(..))).count(), events, "run {run}");
+        hub.records.clear();
+        hub.fragments.clear();
+        hub.retained.clear();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_named_before_anything_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken");
+    std::fs::create_dir(&broken).unwrap();
+    for (key, value, parts) in [
+        ("models.default", dir.path().join("nowhere"), ["model `default` cannot be used", "nowhere"]),
+        ("models.default", broken.clone(), ["model `default` cannot be used", "manifest.json"]),
+    ] {
+        let mut sources = Sources { env_prefix: ENV_PREFIX.into(), ..Sources::default() };
+        sources = sources.flag(key, "--test", Some(value.display().to_string()));
+        sources = sources.flag("cameras.a.uri", "--test", Some("test:"));
+        let loaded = load::<Config>(&sources).unwrap_or_else(|errors| panic!("{errors}"));
+        let error = App::build(&loaded, Options { state: dir.path().join("s"), ..Options::default() }).err().unwrap();
+        let text = daemon::logs::chain(&error);
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+}
