@@ -204,7 +204,7 @@ async fn from_a_camera_to_a_hub_and_back() {
         _ => None,
     });
     let live = live.unwrap();
-    assert_eq!(hub.records.get(&(Kind::Prediction, live.header.seq)).is_some(), true);
+    assert!(hub.records.contains_key(&(Kind::Prediction, live.header.seq)));
 
     let record = hub.records[&(Kind::Sample, 0)].clone();
     let parts = RecordParts::split(&record).unwrap();

@@ -7,7 +7,7 @@ use edge_agent::{
     camera::{Play, uri::Userinfo},
     region::{rate::Rate, rect::RectSpec},
 };
-use gstreamer::{self as gst, glib, prelude::*};
+use gstreamer::{self as gst, glib};
 use gstreamer_rtsp_server::{self as rtsp, prelude::*};
 use support::{plan, start, wait_for};
 
@@ -34,13 +34,11 @@ fn serve(port: i32, credentials: Option<(&str, &str)>) -> Server {
         let token = rtsp::RTSPToken::builder().field("media.factory.role", "viewer").build();
         auth.add_basic(rtsp::RTSPAuth::make_basic(user, password).as_str(), &token);
         server.set_auth(Some(&auth));
-        let permissions = rtsp::RTSPPermissions::new_role(
-            gst::Structure::builder("viewer")
-                .field("media.factory.access", true)
-                .field("media.factory.construct", true)
-                .build(),
-        );
-        factory.set_permissions(Some(&permissions));
+        let role = gst::Structure::builder("viewer")
+            .field("media.factory.access", true)
+            .field("media.factory.construct", true)
+            .build();
+        factory.add_role_from_structure(&role);
     }
     server.mount_points().unwrap().add_factory("/cam", factory);
     let main = glib::MainLoop::new(Some(&context), false);

@@ -65,8 +65,8 @@ pub enum BuildError {
     #[error("GStreamer cannot be started: {0}")]
     Gstreamer(String),
     /// A model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
+    #[error("{0}")]
+    Model(#[source] Box<ModelError>),
     /// The admin socket.
     #[error(transparent)]
     Listen(#[from] daemon::listen::Error),
@@ -102,7 +102,8 @@ impl App {
         let state = StateDir::open(&options.state, Lock::Exclusive)?;
         gstreamer::init().map_err(|error| BuildError::Gstreamer(error.to_string()))?;
         name_missing_elements(&config);
-        let (packages, models, engines) = models::load(&config)?;
+        let models::Ready { loaded: packages, models, engines } =
+            models::load(&config).map_err(|error| BuildError::Model(Box::new(error)))?;
         let listener = daemon::listen::bind(config.admin.listen, "admin.listen")?;
         let identity = Identity::new(config.site.clone(), config.gateway.clone());
         let epoch = new_epoch().map_err(|error| BuildError::Random(error.to_string()))?;

@@ -22,6 +22,16 @@ pub struct Loaded {
     pub max_batch: usize,
 }
 
+/// All models, in the order of their indices.
+pub struct Ready {
+    /// Packages.
+    pub loaded: Vec<Loaded>,
+    /// What the engine thread runs.
+    pub models: Vec<Model>,
+    /// Which engine, and why.
+    pub engines: Vec<EngineFacts>,
+}
+
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,7 +42,7 @@ pub enum ModelError {
         /// The name in `[models]`.
         name: String,
         /// Which file, what is wrong.
-        source: inference::package::Error,
+        source: Box<inference::package::Error>,
     },
     /// Nothing runs it.
     #[error("model `{name}` cannot be run")]
@@ -53,7 +63,7 @@ pub fn factories(library: Option<PathBuf>) -> Vec<Box<dyn EngineFactory>> {
 ///
 /// # Errors
 /// The first that cannot be used.
-pub fn load(config: &Config) -> Result<(Vec<Loaded>, Vec<Model>, Vec<EngineFacts>), ModelError> {
+pub fn load(config: &Config) -> Result<Ready, ModelError> {
     let used: std::collections::BTreeSet<String> = config
         .cameras
         .values()
@@ -64,7 +74,8 @@ pub fn load(config: &Config) -> Result<(Vec<Loaded>, Vec<Model>, Vec<EngineFacts
     let factories: Vec<&dyn EngineFactory> = factories.iter().map(AsRef::as_ref).collect();
     let (mut loaded, mut models, mut facts) = (Vec::new(), Vec::new(), Vec::new());
     for (index, (name, path)) in wanted.into_iter().enumerate() {
-        let package = Package::open(path).map_err(|source| ModelError::Package { name: name.clone(), source })?;
+        let package = Package::open(path)
+            .map_err(|source| ModelError::Package { name: name.clone(), source: Box::new(source) })?;
         let chosen = choose(&factories, &config.engines.preference, &package)
             .map_err(|source| ModelError::Engine { name: name.clone(), source })?;
         for refused in &chosen.refused {
@@ -87,5 +98,5 @@ pub fn load(config: &Config) -> Result<(Vec<Loaded>, Vec<Model>, Vec<EngineFacts
         });
         models.push(Model { engine, tensor_len: package.tensor_len(), classes: package.classes().len() });
     }
-    Ok((loaded, models, facts))
+    Ok(Ready { loaded, models, engines: facts })
 }

@@ -65,7 +65,7 @@ impl Failure {
     pub fn from_bus(uri: &CameraUri, credentials: bool, error: &gst::message::Error) -> Self {
         let inner = error.error();
         let message = inner.message().trim().trim_end_matches('.').to_owned();
-        let element = error.src().map_or_else(|| "pipeline".into(), |source| factory_name(source));
+        let element = error.src().map_or_else(|| "pipeline".into(), factory_name);
         match uri {
             CameraUri::Rtsp(remote) => Self::rtsp(remote.url.as_str(), credentials, &inner, message),
             CameraUri::File(path) if is_not_a_video(&inner) => Self::NotAVideo(path.display().to_string(), message),

@@ -176,7 +176,7 @@ impl StallWatch {
             self.frames = frames;
             self.since = now;
         }
-        (now - self.since > self.patience).then(|| Failure::Stalled(self.patience.as_secs()))
+        (now - self.since > self.patience).then_some(Failure::Stalled(self.patience.as_secs()))
     }
 }
 

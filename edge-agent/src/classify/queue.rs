@@ -63,6 +63,7 @@ struct State {
     stopped: bool,
 }
 
+#[expect(clippy::vec_box, reason = "a job moves between threads and lists as a pointer, not by its 200 bytes")]
 struct Place {
     slot: Slot,
     waiting: bool,

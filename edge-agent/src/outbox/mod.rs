@@ -210,7 +210,9 @@ mod tests {
     #[test]
     fn the_watermark_deletes_and_ranges_only_mark() {
         let outbox = outbox(1000);
-        (0..5).for_each(|_| drop(append(&outbox, Kind::Prediction, 10)));
+        for _ in 0..5 {
+            append(&outbox, Kind::Prediction, 10);
+        }
         outbox.archived(Kind::Prediction, &ArchivedKind { upto: 2, ranges: vec![[3, 4]] });
         assert_eq!(outbox.holds()[&Kind::Prediction], Holding { first: 2, next: 5 });
         assert!(outbox.read(Kind::Prediction, 1).is_none() && outbox.read(Kind::Prediction, 3).unwrap().0.archived);

@@ -74,8 +74,8 @@ proptest! {
         let mut arrived: [BTreeSet<u64>; KINDS.len()] = Default::default();
         let mut appended = 0;
         uplink.connected(now);
-        let mut dice = seed.iter().copied().chain(std::iter::repeat_n(250, 20_000));
-        while let Some(die) = dice.next() {
+        let dice = seed.iter().copied().chain(std::iter::repeat_n(250, 20_000));
+        for die in dice {
             now = Mono(now.0 + 100_000);
             match die {
                 0..60 => { index.append(KINDS[usize::from(die) % 5], entry(u32::from(die) * 10 + 1, now)); appended += 1; }

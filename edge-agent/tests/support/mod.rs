@@ -3,7 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -134,8 +134,8 @@ impl Running {
     /// Until the source has ended; everything that the engine saw.
     pub fn all(self) -> Vec<Seen> {
         wait_for("the source's end", || self.camera.state().ended);
-        let Self { seen, .. } = self.finish();
-        seen.try_iter().collect()
+        let ended = self.finish();
+        ended.seen.try_iter().collect()
     }
 
     pub fn reason(&self) -> String {
