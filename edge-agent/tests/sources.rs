@@ -16,13 +16,17 @@ use edge_agent::{
 };
 use support::{launch, plan, start, video, wait_for};
 
+/// GStreamer's test pictures and its JPEG encoder keep video's 16 to 235, whatever their caps say.
+const WHITE: f32 = 230.0;
+const BLACK: f32 = 20.0;
+
 #[test]
 fn test_pictures_of_every_format_are_classified() {
     for format in ["I420", "NV12", "GRAY8", "RGB"] {
         let uri = format!("test:white?width=321&height=241&fps=30&frames=5&format={format}");
         let seen = start(plan(&uri, Play::Fast), RectSpec::FULL, Rate::Every).all();
         assert_eq!(seen.len(), 5, "{format}");
-        assert!(seen.iter().all(|s| s.size == (321, 241) && s.mean > 250.0), "{format}: {:?}", seen[0]);
+        assert!(seen.iter().all(|s| s.size == (321, 241) && s.mean > WHITE), "{format}: {:?}", seen[0]);
         assert_eq!(seen.iter().map(|s| s.counter).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     }
 }
@@ -116,7 +120,7 @@ fn a_folder_is_shown_once_or_watched() {
     std::fs::write(dir.path().join("readme.txt"), b"no picture").unwrap();
     let uri = format!("folder:{}", dir.path().display());
     let seen = start(plan(&uri, Play::Once), RectSpec::FULL, Rate::Every).all();
-    assert!(seen.len() == 2 && seen[0].mean > 250.0 && seen[1].mean < 5.0, "{seen:?}");
+    assert!(seen.len() == 2 && seen[0].mean > WHITE && seen[1].mean < BLACK, "{seen:?}");
 
     let camera = start(plan(&uri, Play::Watch), RectSpec::FULL, Rate::Every);
     camera.next();
@@ -164,7 +168,7 @@ fn http_snapshots_are_polled_with_credentials() {
     let mut with = plan(&url, Play::Loop);
     with.credentials = Some(Userinfo { user: "u".into(), password: "p".into() });
     let camera = start(with.clone(), RectSpec::FULL, Rate::Every);
-    assert!((0..3).all(|_| camera.next().mean > 250.0));
+    assert!((0..3).all(|_| camera.next().mean > WHITE));
     with.credentials = Some(Userinfo { user: "u".into(), password: "geheim".into() });
     let reason = start(with, RectSpec::FULL, Rate::Every).failure();
     assert!(reason.contains("refuses the user name and password") && !reason.contains("geheim"), "{reason}");
@@ -182,7 +186,7 @@ fn mjpeg_streams_are_cut_into_pictures() {
         [&head[..], &part.repeat(5), b"--x--"].concat()
     });
     let camera = start(plan(&url, Play::Loop), RectSpec::FULL, Rate::Every);
-    assert!(camera.next().mean > 250.0);
+    assert!(camera.next().mean > WHITE);
     wait_for("the stream's end", || camera.reason().contains("the stream ended"));
 }
 

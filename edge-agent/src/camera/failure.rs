@@ -68,6 +68,7 @@ impl Failure {
         let element = error.src().map_or_else(|| "pipeline".into(), factory_name);
         match uri {
             CameraUri::Rtsp(remote) => Self::rtsp(remote.url.as_str(), credentials, &inner, message),
+            CameraUri::File(path) if has_no_video(error) => Self::NoVideo(path.display().to_string()),
             CameraUri::File(path) if is_not_a_video(&inner) => Self::NotAVideo(path.display().to_string(), message),
             CameraUri::V4l2(path) if inner.is::<gst::ResourceError>() => {
                 Self::Absent { what: "device", path: path.display().to_string(), why: message }
@@ -93,6 +94,11 @@ impl Failure {
 /// What we showed a camera that refused it.
 pub fn presented(credentials: bool) -> String {
     if credentials { "the user name and password".into() } else { "to answer without a user name".into() }
+}
+
+/// Nobody took any of the file's streams.
+fn has_no_video(error: &gst::message::Error) -> bool {
+    error.debug().is_some_and(|debug| debug.contains("not-linked"))
 }
 
 fn is_not_a_video(error: &glib::Error) -> bool {

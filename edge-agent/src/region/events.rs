@@ -108,7 +108,7 @@ mod tests {
             ("AAABBB", "2->A@0 5A>B@3"),
             ("aaaaa", ""),
             ("AAAaaa", "2->A@0 5A>-@3"),
-            ("AABBAABB", "4->A@0"),
+            ("AABBAABB", "4->A@0 6A>B@2"),
         ] {
             assert_eq!(run(&mut Hysteresis::new(RULE, None), votes), events, "{votes}");
         }

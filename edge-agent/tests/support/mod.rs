@@ -150,19 +150,22 @@ impl Running {
     }
 
     pub fn finish(mut self) -> Self {
+        self.end();
+        self
+    }
+
+    fn end(&mut self) {
         self.stop.set();
         let mut threads = std::mem::take(&mut self.threads).into_iter();
-        threads.next().unwrap().join().unwrap();
+        threads.by_ref().take(1).for_each(|source| drop(source.join()));
         self.queue.stop();
-        threads.for_each(|thread| thread.join().unwrap());
-        self
+        threads.for_each(|engine| drop(engine.join()));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.set();
-        self.queue.stop();
+        self.end();
     }
 }
 
