@@ -28,7 +28,7 @@ use crate::{
 
 const TICK: Duration = Duration::from_secs(1);
 /// Retained camera statuses tell frames a second; they are renewed so often at most.
-const FPS_EVERY: Duration = Duration::from_secs(10);
+const FPS_EVERY: Duration = Duration::from_secs(5);
 
 /// The task's state.
 pub struct Status {

@@ -77,7 +77,7 @@ pub struct Region {
 #[serde(default)]
 pub struct Events {
     /// Least score of a vote.
-    pub min_score: f32,
+    pub min_score: f64,
     /// Votes that make a label stable.
     pub votes: usize,
     /// Of how many latest classifications.
@@ -91,7 +91,7 @@ pub struct RegionSamples {
     /// By the clock; `"0s"` for never.
     pub periodic: Span,
     /// When the best score is below this; 0 for never.
-    pub uncertain: f32,
+    pub uncertain: f64,
     /// When the stable label changes.
     pub changed: bool,
     /// With the exact input that the model saw.
@@ -206,7 +206,7 @@ impl Region {
     /// The event rule.
     pub fn rule(&self) -> Rule {
         let Events { min_score, votes, of } = self.events;
-        Rule { min_score, votes, of }
+        Rule { min_score: min_score as f32, votes, of }
     }
 
     /// The sampling policy.
@@ -214,7 +214,7 @@ impl Region {
         let RegionSamples { periodic, uncertain, changed, .. } = self.samples;
         Policy {
             periodic: Some(periodic.get()).filter(|p| !p.is_zero()),
-            uncertain: Some(uncertain).filter(|u| *u > 0.0),
+            uncertain: Some(uncertain as f32).filter(|u| *u > 0.0),
             changed,
         }
     }
