@@ -279,11 +279,13 @@ async fn what_is_missing_is_named_before_anything_starts() {
     let broken = dir.path().join("broken");
     std::fs::create_dir(&broken).unwrap();
     for (key, value, parts) in [
+        ("engines.library", dir.path().join("libnone.so"), ["model `default` cannot be run", "libnone.so"]),
         ("models.default", dir.path().join("nowhere"), ["model `default` cannot be used", "nowhere"]),
         ("models.default", broken.clone(), ["model `default` cannot be used", "manifest.json"]),
     ] {
         let mut sources = Sources { env_prefix: ENV_PREFIX.into(), ..Sources::default() };
-        sources = sources.flag(key, "--test", Some(value.display().to_string()));
+        sources = sources.flag("models.default", "--test", Some(fetched("models/tiny-gray64").display()));
+        sources = sources.flag(key, "--test", Some(value.display()));
         sources = sources.flag("cameras.a.uri", "--test", Some("test:"));
         let loaded = load::<Config>(&sources).unwrap_or_else(|errors| panic!("{errors}"));
         let error = App::build(&loaded, Options { state: dir.path().join("s"), ..Options::default() }).err().unwrap();
