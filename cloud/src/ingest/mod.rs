@@ -18,6 +18,7 @@ mod streams;
 mod build;
 mod dead;
 mod flush;
+mod memory;
 mod traces;
 mod upgrade;
 mod watermark;

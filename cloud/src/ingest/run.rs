@@ -32,7 +32,7 @@ use super::{
     flush::{Flushed, Flusher, Outage, chain, ended, now},
     handle::Submission,
     intake::{Intake, Lot, Verdict},
-    upgrade,
+    memory, upgrade,
     watermark::{self, Owed, Publisher},
 };
 
@@ -340,7 +340,8 @@ impl Shell {
 
     fn flushed(&mut self, flushed: Result<Flushed, tokio::task::JoinError>) {
         self.in_flight = None;
-        self.flight_weight = 0;
+        let weight = std::mem::take(&mut self.flight_weight);
+        tokio::task::spawn_blocking(move || memory::give_back(weight));
         match flushed {
             Ok(flushed) => {
                 self.intake.streams.settle(&flushed.settled, flushed.streams);

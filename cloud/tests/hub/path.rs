@@ -1,8 +1,11 @@
 //! From a message on the archive lane to rows, shards and a watermark.
 
-use cloud::{ingest::Fact, lake::Place};
+use cloud::{
+    ingest::Fact,
+    lake::{Filter, Place, Reader},
+};
 use contract::{Epoch, Gap, Kind, Principal, frame};
-use store::lake_index::Format;
+use store::lake_index::{Format, ObjectQuery};
 
 use super::support::*;
 
@@ -208,5 +211,44 @@ async fn a_clock_that_jumps_neither_hides_rows_nor_breaks_order() {
         assert!((rows[far].corrected_at().0 - now).abs() < 60_000_000, "{:?}", rows[far]);
         assert_ne!(rows[far].clock_offset_us, 0);
     }
+    parts.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_the_lake_give_every_row_once_newest_first() {
+    let parts = Parts::start().await;
+    let mut gateways = [parts.gateway("gw-1", 18).await, parts.gateway("gw-2", 19).await];
+    let mut sent = Vec::new();
+    for round in 0..3u64 {
+        for gateway in &mut gateways {
+            let records: Vec<_> = (0..20).map(|_| gateway.prediction()).collect();
+            gateway.send_records(Kind::Prediction, &records).await;
+            gateway.archived(Kind::Prediction, 20 * (round + 1)).await;
+            sent.extend(records.into_iter().map(|(header, _)| header));
+        }
+    }
+    assert!(parts.index.objects(&ObjectQuery::rows_of(Kind::Prediction)).await.unwrap().len() >= 6);
+    let reader = Reader::new(parts.index.clone(), parts.objects.clone());
+    for limit in [7, 40, 1000] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = reader.page(Kind::Prediction, &Filter::default(), after, limit).await.unwrap();
+            assert!(page.rows.len() <= limit);
+            seen.extend(page.rows.into_iter().map(|row| row.record.header));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert!(seen.is_sorted_by(|a, b| a.captured_at >= b.captured_at));
+        seen.sort_by_key(|h| (h.epoch, h.seq));
+        sent.sort_by_key(|h| (h.epoch, h.seq));
+        assert!(seen == sent, "limit {limit}");
+    }
+    let filter = Filter { gateway: Some("gw-2".parse().unwrap()), label: Some("open".into()), ..Filter::default() };
+    let page = reader.page(Kind::Prediction, &filter, None, 1000).await.unwrap();
+    assert_eq!((page.rows.len(), page.next), (60, None));
+    let filter = Filter { to: Some(sent[0].captured_at), min_score: Some(0.9), ..Filter::default() };
+    assert!(reader.page(Kind::Prediction, &filter, None, 10).await.unwrap().rows.is_empty());
     parts.end().await;
 }
