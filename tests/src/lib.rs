@@ -19,6 +19,7 @@ pub mod rest;
 pub mod runtime;
 pub mod schema;
 pub mod shard;
+pub mod story;
 pub mod wait;
 
 pub use camera::TestCamera;
@@ -29,3 +30,4 @@ pub use lake::{Lake, Row};
 pub use mqtt::{Message, Observer};
 pub use process::Process;
 pub use rest::Rest;
+pub use story::story;

@@ -7,13 +7,18 @@ use gstreamer::{self as gst, prelude::*};
 
 /// An H.264 video in MP4 without B-frames: `frames` frames of a moving ball at 25 frames a second.
 pub fn video(path: &Path, width: u32, height: u32, frames: u32) -> Result<()> {
+    video_of("ball", path, width, height, frames)
+}
+
+/// The same of another pattern of GStreamer's `videotestsrc`, as in `black` and `white`.
+pub fn video_of(pattern: &str, path: &Path, width: u32, height: u32, frames: u32) -> Result<()> {
     gst::init()?;
     let encoder = ["x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25", "openh264enc gop-size=25"]
         .into_iter()
         .find(|e| gst::ElementFactory::find(e.split(' ').next().unwrap_or(e)).is_some())
         .context("no H.264 encoder: run `make setup`")?;
     run(&format!(
-        "videotestsrc pattern=ball num-buffers={frames} ! video/x-raw,format=I420,width={width},height={height},\
+        "videotestsrc pattern={pattern} num-buffers={frames} ! video/x-raw,format=I420,width={width},height={height},\
          framerate=25/1 ! {encoder} ! video/x-h264,profile=constrained-baseline ! h264parse ! mp4mux ! filesink location=\"{}\"",
         path.display()
     ))

@@ -1,6 +1,7 @@
 //! A program running as a process: in a group of its own, with its output captured, gone when the handle is dropped.
 
 use std::{
+    cell::RefCell,
     ffi::OsStr,
     os::unix::process::CommandExt,
     path::Path,
@@ -19,6 +20,23 @@ use crate::{lines::Lines, wait};
 
 /// How long a program may take from its start to its ready line: SQLite migrations and a model load on two busy cores.
 const READY: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// What this thread has started, for showing after a failure.
+    static STARTED: RefCell<Vec<(String, Lines)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Prints the last lines of everything that this thread has started.
+pub fn show_logs() {
+    STARTED.with_borrow(|started| started.iter().for_each(|(name, lines)| show_tail(name, lines)));
+}
+
+fn show_tail(name: &str, lines: &Lines) {
+    let text = lines.text();
+    let from = text.lines().count().saturating_sub(120);
+    let tail: Vec<_> = text.lines().skip(from).collect();
+    eprintln!("--- last lines of {name} ---\n{}\n--- end of {name} ---", tail.join("\n"));
+}
 
 /// A running or ended process.
 pub struct Process {
@@ -47,6 +65,7 @@ impl Process {
         let mut child = command.spawn().with_context(|| format!("start {name} ({:?})", command.get_program()))?;
         let stdout = Lines::of(child.stdout.take().context("stdout was asked for")?);
         let stderr = Lines::of(child.stderr.take().context("stderr was asked for")?);
+        STARTED.with_borrow_mut(|started| started.push((name.to_owned(), stderr.clone())));
         Ok(Self { name: name.to_owned(), child, status: None, stdout, stderr })
     }
 
@@ -163,12 +182,6 @@ impl Drop for Process {
                 let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
                 let _ = self.child.wait();
             }
-        }
-        if std::thread::panicking() {
-            let text = self.stderr.text();
-            let from = text.lines().count().saturating_sub(120);
-            let tail: Vec<_> = text.lines().skip(from).collect();
-            eprintln!("--- last lines of {} ---\n{}\n--- end of {} ---", self.name, tail.join("\n"), self.name);
         }
     }
 }

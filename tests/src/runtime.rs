@@ -54,3 +54,8 @@ pub fn pictures() -> Result<PathBuf> {
 pub fn python() -> Result<PathBuf> {
     fetched("venv/bin/python")
 }
+
+/// A small model that tells how bright a picture is; it costs next to nothing, and its label is known beforehand.
+pub fn tiny_model() -> Result<PathBuf> {
+    fetched("models/tiny-gray64")
+}

@@ -1,0 +1,161 @@
+//! Invariants of the design that a program can check: import arrows, file openings, sizes, the wire's document.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use world::runtime::{python, root};
+
+/// What each package of ours may use of ours. A package that is not named here may use nothing of ours.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("contract", &[]),
+    ("vision", &["contract"]),
+    ("store", &["contract"]),
+    ("link", &["contract"]),
+    ("inference", &["contract", "vision"]),
+    ("daemon", &[]),
+    ("engine-ort", &["contract", "vision", "inference"]),
+    ("edge-agent", &["contract", "vision", "inference", "link", "daemon", "engine-ort"]),
+    ("cloud", &["contract", "vision", "inference", "link", "store", "daemon", "engine-ort"]),
+    ("trainer", &["contract", "vision", "inference", "store", "daemon", "engine-ort"]),
+];
+
+fn metadata() -> Result<Value> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let said = Command::new(cargo)
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline", "--manifest-path"])
+        .arg(root().join("Cargo.toml"))
+        .output()?;
+    Ok(serde_json::from_slice(&said.stdout)?)
+}
+
+#[test]
+fn imports_point_down_only() -> Result<()> {
+    let metadata = metadata()?;
+    let packages = metadata["packages"].as_array().context("packages")?;
+    let ours: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
+    let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
+    for package in packages {
+        let name = package["name"].as_str().context("name")?;
+        if name == "world" {
+            continue; // stands above all
+        }
+        let allowed = allowed.get(name).with_context(|| format!("package {name} has no place among the arrows"))?;
+        for dependency in package["dependencies"].as_array().context("dependencies")? {
+            let on = dependency["name"].as_str().context("name")?;
+            assert!(!ours.contains(on) || allowed.contains(&on), "{name} must not use {on}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_role_of_the_hub_imports_a_sibling() -> Result<()> {
+    let roles = ["api", "broker", "ingest", "objects"];
+    for role in roles {
+        let folder = root().join("cloud/src").join(role);
+        for file in rust_files(&folder)? {
+            let text = std::fs::read_to_string(&file)?;
+            for other in roles.into_iter().filter(|other| *other != role) {
+                let import = format!("crate::{other}::");
+                let grouped = format!("    {other}::");
+                let bad = text
+                    .lines()
+                    .find(|line| line.contains(&import) || line.starts_with(&grouped) && text.contains("use crate::{"));
+                assert!(bad.is_none(), "{}: role {role} uses role {other}: {bad:?}", file.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn pure_crates_touch_no_clock_file_or_socket() -> Result<()> {
+    for (package, folder) in [("contract", "libs/contract/src"), ("vision", "libs/vision/src")] {
+        for file in rust_files(&root().join(folder))? {
+            let text = std::fs::read_to_string(&file)?;
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for word in
+                ["std::fs", "std::net", "std::thread::sleep", "Instant::now", "SystemTime::now", "std::env", "tokio"]
+            {
+                assert!(!code.contains(word), "{package}: {} uses {word}", file.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_file_says_what_it_is_for() -> Result<()> {
+    for file in all_rust_files()? {
+        let text = std::fs::read_to_string(&file)?;
+        let opening = text.lines().find(|line| !line.starts_with("#!") && !line.trim().is_empty()).unwrap_or_default();
+        let said = opening.trim_start_matches("//!").trim();
+        assert!(opening.starts_with("//!") && said.len() > 10, "{} opens with: {opening}", file.display());
+    }
+    Ok(())
+}
+
+#[test]
+fn no_file_is_longer_than_600_lines() -> Result<()> {
+    for file in all_rust_files()? {
+        let text = std::fs::read_to_string(&file)?;
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count();
+        assert!(code <= 600, "{}: {code} lines without tests", file.display());
+    }
+    Ok(())
+}
+
+#[test]
+fn the_wires_document_is_valid_and_describes_the_golden_files() -> Result<()> {
+    let said = Command::new(python()?).arg(root().join("tests/peers/asyncapi.py")).arg("document").output()?;
+    assert!(
+        said.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&said.stdout),
+        String::from_utf8_lossy(&said.stderr)
+    );
+    Ok(())
+}
+
+#[test]
+fn one_version_of_what_must_be_one() -> Result<()> {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock"))?;
+    for name in ["opentelemetry", "rustls", "tokio", "libsqlite3-sys", "reqwest"] {
+        let count = lock.matches(&format!("name = \"{name}\"\n")).count();
+        assert!(count <= 1, "{count} versions of {name} in Cargo.lock");
+    }
+    for unwanted in ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls"] {
+        assert!(!lock.contains(&format!("name = \"{unwanted}\"\n")), "{unwanted} is in Cargo.lock");
+    }
+    Ok(())
+}
+
+fn all_rust_files() -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for folder in ["libs", "plugins", "edge-agent", "cloud", "trainer", "tests"] {
+        files.extend(rust_files(&root().join(folder))?);
+    }
+    assert!(files.len() > 50);
+    Ok(files)
+}
+
+fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(rust_files(&path)?);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,29 @@
+//! The frame of a story: a folder of its own, and the logs of everything it started when it fails.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::Path,
+};
+
+use anyhow::Result;
+
+use crate::process::show_logs;
+
+/// Runs a story in a folder of its own; when it fails, prints the logs of the processes that it started.
+pub fn story(run: impl FnOnce(&Path) -> Result<()>) {
+    let folder = match tempfile::Builder::new().prefix("world-").tempdir() {
+        Ok(folder) => folder,
+        Err(error) => panic!("make a folder for the story: {error}"),
+    };
+    match catch_unwind(AssertUnwindSafe(|| run(folder.path()))) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            show_logs();
+            panic!("{error:?}");
+        }
+        Err(panic) => {
+            show_logs();
+            resume_unwind(panic);
+        }
+    }
+}

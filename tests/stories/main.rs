@@ -1,0 +1,21 @@
+//! End-to-end stories: real processes, real pictures, one file a story.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+mod archive_garbage;
+mod bad_input;
+mod camera_to_lake;
+mod common;
+mod demo;
+mod events_and_samples;
+mod failing_cameras;
+mod frames_by_rest;
+mod hub_restart;
+mod mutual_tls;
+mod observability;
+mod other_readers;
+mod postgres;
+mod regions;
+mod soak;
+mod sources;
+mod units;

@@ -1,0 +1,99 @@
+//! The whole path over mutual TLS: agent to broker, client to API; and what happens to one without a certificate.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use contract::Kind;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use world::{
+    Config, Edge, Hub, Observer, Rest,
+    mqtt::{Login, Tls},
+    story,
+};
+
+use crate::common::tiny;
+
+struct Pki {
+    folder: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Pki {
+    fn new(folder: &Path) -> Result<Self> {
+        let mut params = CertificateParams::new(vec![])?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "a story's authority");
+        let key = KeyPair::generate()?;
+        std::fs::write(folder.join("ca.pem"), params.self_signed(&key)?.pem())?;
+        Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key) })
+    }
+
+    fn issue(&self, file: &str, common_name: &str) -> Result<()> {
+        let mut params = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()])?;
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate()?;
+        std::fs::write(self.path(file, "pem"), params.signed_by(&key, &self.issuer)?.pem())?;
+        std::fs::write(self.path(file, "key"), key.serialize_pem())?;
+        Ok(())
+    }
+
+    fn path(&self, file: &str, extension: &str) -> PathBuf {
+        self.folder.join(format!("{file}.{extension}"))
+    }
+
+    fn text(&self, file: &str, extension: &str) -> String {
+        self.path(file, extension).display().to_string()
+    }
+
+    fn read(&self, file: &str, extension: &str) -> Result<Vec<u8>> {
+        Ok(std::fs::read(self.path(file, extension))?)
+    }
+}
+
+#[test]
+fn certificates_all_the_way() {
+    story(|folder| {
+        let pki = Pki::new(folder)?;
+        pki.issue("hub", "hub")?;
+        pki.issue("gateway", "plant/gw-1")?;
+        pki.issue("person", "a person")?;
+        let ca = pki.text("ca", "pem");
+        let hub = Hub::start(
+            folder,
+            Config::new()
+                .set("tls.cert", pki.text("hub", "pem"))
+                .set("tls.key", pki.text("hub", "key"))
+                .set("tls.client_ca", ca.clone())
+                .set("broker.tls.cert", pki.text("hub", "pem"))
+                .set("broker.tls.key", pki.text("hub", "key"))
+                .set("broker.tls.client_ca", ca.clone()),
+        )?;
+        let port = hub.mqtt()?.rsplit_once(':').context("port")?.1.to_owned();
+        let config = tiny()?
+            .set("mqtt.url", format!("mqtts://localhost:{port}"))
+            .set("mqtt.ca", ca)
+            .set("mqtt.cert", pki.text("gateway", "pem"))
+            .set("mqtt.key", pki.text("gateway", "key"))
+            .set("cameras.cam.uri", "test:");
+        let _edge = Edge::start_alone(folder, config)?;
+        hub.lake()?.wait_rows(Kind::Prediction, 3)?;
+
+        let ca = pki.read("ca", "pem")?;
+        let (cert, key) = (pki.read("person", "pem")?, pki.read("person", "key")?);
+        let login =
+            Login { tls: Some(Tls { ca: ca.clone(), identity: Some((cert.clone(), key.clone())) }), user: None };
+        let observer = Observer::with(&format!("mqtts://localhost:{port}"), &["sightline/live/#"], &login, |_| true)?;
+        observer.wait("a prediction over TLS", |m| m.topic.ends_with("/prediction").then_some(()))?;
+        let http = format!("localhost:{}", hub.http()?.rsplit_once(':').context("port")?.1);
+        let cameras = Rest::tls(&http, &ca, Some((&cert, &key)))?.json("/api/v1/cameras")?;
+        assert_eq!(cameras["cameras"][0]["camera"], "cam");
+
+        assert!(Rest::tls(&http, &ca, None)?.get("/api/v1/cameras").is_err(), "HTTP without a certificate");
+        assert!(Rest::plain(&http)?.get("/api/v1/cameras").is_err(), "HTTP without TLS");
+        let nobody = Login { tls: Some(Tls { ca, identity: None }), user: None };
+        let refused = Observer::with(&format!("mqtts://localhost:{port}"), &["sightline/live/#"], &nobody, |_| true);
+        assert!(refused.is_err(), "MQTT without a certificate");
+        Ok(())
+    });
+}
