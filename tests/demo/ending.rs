@@ -8,7 +8,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use contract::Kind;
-use serde_json::Value;
 use world::{Config, Hub, Lake, lake};
 
 use crate::{
@@ -26,14 +25,8 @@ pub fn stop_and_count(stage: Stage) -> Result<Counts> {
     let state = hub.stop().context("stop the hub")?;
     say("counting the rows in the lake");
     let mut counts = read_lake(&state)?;
-    (counts.classified, counts.published) = (made(&summary, "made")?, made(&summary, "sent")?);
+    (counts.classified, counts.published) = (summary.classified, summary.published);
     Ok(counts)
-}
-
-/// Predictions in the agent's `summary.json`: `{"prediction": {"made": N, "sent": N, …}, …}`.
-fn made(summary: &Value, what: &str) -> Result<u64> {
-    let count = summary["prediction"][what].as_u64();
-    count.with_context(|| format!("the agent's summary names no prediction.{what}: {summary}"))
 }
 
 fn read_lake(state: &Path) -> Result<Counts> {

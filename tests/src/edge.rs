@@ -47,14 +47,9 @@ impl Edge {
     }
 
     /// Stops it in order and reads what it says it did.
-    pub fn stop(&mut self) -> Result<Value> {
+    pub fn stop(&mut self) -> Result<Summary> {
         self.process.terminate(DRAIN)?;
-        self.summary()
-    }
-
-    /// What the agent wrote at its end: how much it made and sent.
-    pub fn summary(&self) -> Result<Value> {
-        summary(&self.state)
+        Summary::read(&self.state)
     }
 }
 
@@ -68,9 +63,23 @@ pub fn with_defaults(config: Config) -> Result<Config> {
         .or("admin.listen", "127.0.0.1:0"))
 }
 
-/// Reads `<state>/summary.json`.
-pub fn summary(state: &Path) -> Result<Value> {
-    let path = state.join("summary.json");
-    let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))
+/// How many predictions an agent made and sent: its `<state>/summary.json`, written at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Made.
+    pub classified: u64,
+    /// Sent on the archive lane, each counted once.
+    pub published: u64,
+}
+
+impl Summary {
+    /// Reads it, all cameras together.
+    pub fn read(state: &Path) -> Result<Self> {
+        let path = state.join("summary.json");
+        let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let json: Value = serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))?;
+        let cameras = json["cameras"].as_object().with_context(|| format!("no cameras in {}", path.display()))?;
+        let sum = |key: &str| cameras.values().map(|camera| camera[key].as_u64().unwrap_or_default()).sum();
+        Ok(Self { classified: sum("classified"), published: sum("published") })
+    }
 }

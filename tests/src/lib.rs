@@ -24,7 +24,7 @@ pub mod wait;
 
 pub use camera::TestCamera;
 pub use config::Config;
-pub use edge::Edge;
+pub use edge::{Edge, Summary};
 pub use hub::Hub;
 pub use lake::{Lake, Row};
 pub use mqtt::{Message, Observer};

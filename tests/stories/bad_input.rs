@@ -326,6 +326,6 @@ fn fill_and_free(disk: &Path, folder: &Path) -> Result<()> {
     let summary = edge.stop()?;
     let rows = hub.lake()?.rows(contract::Kind::Prediction)?;
     ensure!(rows.len() > before, "nothing was archived after the disk had room again");
-    ensure!(rows.len() as u64 == summary["prediction"]["made"].as_u64().unwrap_or(0), "{} rows; {summary}", rows.len());
+    ensure!(rows.len() as u64 == summary.classified, "{} rows; {summary:?}", rows.len());
     Ok(())
 }

@@ -23,10 +23,10 @@ fn a_killed_hub_loses_nothing() {
             })?;
         }
         let summary = edge.stop()?;
-        let made = summary["prediction"]["made"].as_u64().unwrap_or(0) as usize;
+        let made = summary.classified as usize;
         let rows = hub.lake()?.rows(Kind::Prediction)?;
         assert_eq!(lake::holes_and_doubles(&rows), (vec![], vec![]));
-        assert_eq!(rows.len(), made, "{summary}");
+        assert_eq!(rows.len(), made, "{summary:?}");
         assert!(hub.lake()?.rows(Kind::Gap)?.is_empty());
         Ok(())
     });
@@ -49,7 +49,7 @@ fn an_agent_that_starts_before_its_hub_waits_and_delivers() {
         let rows = hub.lake()?.rows(Kind::Prediction)?;
         assert_eq!(
             (rows.len() as u64, lake::holes_and_doubles(&rows)),
-            (summary["prediction"]["made"].as_u64().unwrap_or(0), (vec![], vec![]))
+            (summary.classified, (vec![], vec![]))
         );
         Ok(())
     });

@@ -27,7 +27,7 @@ fn python_clients_find_the_same_counts_labels_and_pictures() {
             Ok(text)
         };
         print!("{}", read(&["--live", "10"])?);
-        let made = edge.stop()?["prediction"]["made"].as_u64().unwrap_or(0);
+        let made = edge.stop()?.classified;
         print!("{}", read(&["--expect", &made.to_string()])?);
         Ok(())
     });

@@ -89,7 +89,7 @@ fn the_tables_may_be_in_postgres() {
         let summary = edge.stop()?;
         let rows = hub.lake()?.rows(Kind::Prediction)?;
         assert_eq!(lake::holes_and_doubles(&rows), (vec![], vec![]));
-        assert_eq!(rows.len() as u64, summary["prediction"]["made"].as_u64().unwrap_or(0));
+        assert_eq!(rows.len() as u64, summary.classified);
         let page = hub.rest()?.json("/api/v1/predictions?camera=cam&limit=5")?;
         assert!(page.to_string().contains("\"seq\""), "{page}");
         Ok(())

@@ -33,9 +33,9 @@ fn memory_is_flat_and_nothing_is_lost() {
         }
         let summary = edge.stop()?;
         let rows = hub.lake()?.rows(Kind::Prediction)?;
-        println!("{} predictions in the lake; agent: {summary}", rows.len());
+        println!("{} predictions in the lake; agent: {summary:?}", rows.len());
         assert_eq!(lake::holes_and_doubles(&rows), (vec![], vec![]));
-        assert_eq!(rows.len() as u64, summary["prediction"]["made"].as_u64().unwrap_or(0));
+        assert_eq!(rows.len() as u64, summary.classified);
         let third = measured.len() / 3;
         let most = |part: &[(u64, u64)]| part.iter().fold((0, 0), |m, s| (m.0.max(s.0), m.1.max(s.1)));
         let (middle, last) = (most(&measured[third..2 * third]), most(&measured[2 * third..]));
