@@ -137,6 +137,23 @@ fn one_version_of_what_must_be_one() -> Result<()> {
     Ok(())
 }
 
+/// The index of errors does not rot: what it quotes is said by the code.
+#[test]
+fn the_error_index_quotes_what_is_said() -> Result<()> {
+    let index = std::fs::read_to_string(root().join("docs/errors.md"))?;
+    let mut code = String::new();
+    for file in all_rust_files()?.iter().filter(|file| !file.starts_with(root().join("tests"))) {
+        code += &std::fs::read_to_string(file)?;
+    }
+    for heading in index.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')) {
+        for words in heading.split('…').map(str::trim).filter(|words| words.len() > 5) {
+            let from_the_system = words == "no space left on device";
+            assert!(from_the_system || code.contains(words), "docs/errors.md quotes `{words}`, which nothing says");
+        }
+    }
+    Ok(())
+}
+
 fn all_rust_files() -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for folder in ["libs", "plugins", "edge-agent", "cloud", "trainer", "tests"] {

@@ -156,7 +156,9 @@ fn models_that_cannot_be_right_are_refused_at_load() {
             ),
             (
                 "corrupt ONNX",
-                package(folder, "corrupt", |_, to| std::fs::write(to.join("model.onnx"), b"\xff".repeat(500)).unwrap())?,
+                package(folder, "corrupt", |_, to| {
+                    std::fs::write(to.join("model.onnx"), b"\xff".repeat(500)).unwrap()
+                })?,
                 &["model.onnx"],
             ),
             ("absent", folder.join("nothing-here"), &["nothing-here"]),

@@ -47,10 +47,7 @@ fn an_agent_that_starts_before_its_hub_waits_and_delivers() {
         assert!(rows.iter().any(|row| row["seq"] == 0), "the first prediction was made before there was a hub");
         let summary = edge.stop()?;
         let rows = hub.lake()?.rows(Kind::Prediction)?;
-        assert_eq!(
-            (rows.len() as u64, lake::holes_and_doubles(&rows)),
-            (summary.classified, (vec![], vec![]))
-        );
+        assert_eq!((rows.len() as u64, lake::holes_and_doubles(&rows)), (summary.classified, (vec![], vec![])));
         Ok(())
     });
 }
