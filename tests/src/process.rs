@@ -52,13 +52,17 @@ impl Process {
     pub fn start(name: &str, command: &mut Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let parent = std::process::id();
-        // SAFETY: between fork and exec only async-signal-safe calls are made (prctl, getppid), with no allocation, and
-        // the arguments are plain integers.
+        // SAFETY: between fork and exec only async-signal-safe calls are made (prctl, getppid, sigprocmask), with no
+        // allocation; the arguments are plain integers and a signal set on the stack.
         unsafe {
             command.pre_exec(move || {
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 || libc::getppid() as u32 != parent {
                     return Err(std::io::Error::last_os_error());
                 }
+                // Signals that we have blocked for ourselves would stay blocked for the child.
+                let mut none = std::mem::zeroed();
+                libc::sigemptyset(&mut none);
+                libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
                 Ok(())
             });
         }
