@@ -26,8 +26,8 @@ type Rounds = Vec<f64>;
 
 fn main() -> Result<()> {
     let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5usize);
-    let root = root()?;
-    let files = media::four_1080p(&root)?;
+    let root = world::runtime::root();
+    let files = media::four_1080p(root)?;
     let model = root.join(".sightline/models/tiny-gray64");
     let python = root.join(".sightline/bench-venv/bin/python");
     ensure!(python.exists(), "{} is absent: run `make bench`, which prepares it", python.display());
@@ -35,7 +35,7 @@ fn main() -> Result<()> {
 
     let (mut ours, mut pipe, mut opencv, mut own) = (vec![], vec![], vec![], vec![]);
     for round in 0..=rounds {
-        let a = agent(&root, &files, &model, &broker)?;
+        let a = agent(root, &files, &model, &broker)?;
         let b = peer(&python, &root.join("tests/bench/peers/ffmpeg_pipe.py"), &model, &files)?;
         let c = peer(&python, &root.join("tests/bench/peers/opencv_capture.py"), &model, &files)?;
         let d = limit::per_frame(&files, &model)?;
@@ -91,7 +91,7 @@ fn agent(root: &Path, files: &[PathBuf], model: &Path, broker: &Broker) -> Resul
     fs::write(&path, config)?;
     let binary = std::env::current_exe()?.with_file_name("sightline-edge");
     let child = Command::new(&binary)
-        .args(["run", "--exit-at-end", "--drain-timeout", "1s", "--config"])
+        .args(["run", "--until-end", "--config"])
         .arg(&path)
         .arg("--state")
         .arg(state.path().join("state"))
@@ -148,9 +148,4 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn root() -> Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(here.parent().context("tests/ has no parent")?.to_owned())
 }

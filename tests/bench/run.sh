@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Every benchmark, one after the other: `make bench`. Tables go to stdout; a missed bar is reported at the end, status 1.
+# BENCH_ROUNDS (5), LATENCY_SECONDS (60) and MEMORY_SECONDS (600) set their lengths.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+say() { printf 'bench: %s\n' "$*" >&2; }
+
+sudo_() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+if ! command -v ffmpeg >/dev/null; then
+  say 'installing ffmpeg, a peer'
+  sudo_ apt-get install -y -qq --no-install-recommends ffmpeg >/dev/null
+fi
+venv=.sightline/bench-venv
+if [ ! -e "$venv/.ready" ]; then
+  say 'installing the Python peers'
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/bench/peers/requirements.txt
+  touch "$venv/.ready"
+fi
+
+missed=()
+for bench in preprocess pipeline latency memory; do
+  say "$bench"
+  "target/release/bench-$bench" || missed+=("$bench")
+done
+if [ ${#missed[@]} -gt 0 ]; then
+  say "bars missed in: ${missed[*]}"
+  exit 1
+fi
