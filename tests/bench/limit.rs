@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use inference::{Batch, EngineFactory, Package};
-use vision::{FrameView, Preprocessor, Rect};
+use vision::{FrameView, Matrix, Plane, Preprocessor, Range, Rect};
 
 use super::{cpu, media};
 
@@ -50,8 +50,9 @@ fn preprocess(package: &Package) -> Result<f64> {
     const ROUNDS: usize = 20;
     let (width, height) = (1920u32, 1080u32);
     let size = (width * height * 3 / 2) as usize;
-    let ring: Vec<Vec<u8>> =
-        (0..RING).map(|k| (0..size).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8 ^ k as u8).collect()).collect();
+    let ring: Vec<Vec<u8>> = (0..RING)
+        .map(|k| (0..size).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8 ^ k as u8).collect())
+        .collect();
     let spec = package.spec();
     let mut out = vec![0; spec.len()];
     let mut preprocessor = Preprocessor::new(spec);
@@ -59,8 +60,9 @@ fn preprocess(package: &Package) -> Result<f64> {
     let mut run = |frame: &[u8]| -> Result<()> {
         let (luma, chroma) = frame.split_at((width * height) as usize);
         let (u, v) = chroma.split_at(chroma.len() / 2);
-        let stride = width as usize;
-        let view = FrameView::i420(width, height, [(luma, stride), (u, stride / 2), (v, stride / 2)], vision::Range::Limited, vision::Matrix::Bt709)?;
+        let plane = |data, stride: u32| Plane { data, stride: stride as usize };
+        let planes = [plane(luma, width), plane(u, width / 2), plane(v, width / 2)];
+        let view = FrameView::i420(width, height, planes, Range::Limited, Matrix::Bt709)?;
         Ok(preprocessor.run(&view, whole, &mut out)?)
     };
     ring.iter().try_for_each(|frame| run(frame))?;

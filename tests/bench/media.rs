@@ -35,7 +35,11 @@ fn one(root: &Path, folder: &Path, way: &str) -> Result<PathBuf> {
         FRAMES + 1,
         part.display()
     );
-    let status = Command::new("gst-launch-1.0").arg("-q").args(line.split_whitespace()).status().context("start gst-launch-1.0")?;
+    let status = Command::new("gst-launch-1.0")
+        .arg("-q")
+        .args(line.split_whitespace())
+        .status()
+        .context("start gst-launch-1.0")?;
     ensure!(status.success(), "gst-launch-1.0 could not make {}", path.display());
     fs::rename(&part, &path)?;
     Ok(path)

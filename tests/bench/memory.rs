@@ -41,7 +41,9 @@ fn main() -> Result<()> {
         }
     }
     let bar = 60.0 + 30.0 * files.len() as f64;
-    println!("| process | first MB | middle third, median | last third, median | max MB | bar MB |\n|---|---|---|---|---|---|");
+    println!(
+        "| process | first MB | middle third, median | last third, median | max MB | bar MB |\n|---|---|---|---|---|---|"
+    );
     let mut missed = Vec::new();
     for (name, series, bar) in [
         ("hub, idle", &idle_mb, Some(100.0)),

@@ -39,8 +39,14 @@ fn main() -> Result<()> {
         let b = peer(&python, &root.join("tests/bench/peers/ffmpeg_pipe.py"), &model, &files)?;
         let c = peer(&python, &root.join("tests/bench/peers/opencv_capture.py"), &model, &files)?;
         let d = limit::per_frame(&files, &model)?;
-        eprintln!("round {round}{}: sightline {a:.0} us, ffmpeg pipe {b:.0}, opencv {c:.0}, limit {:.0} (decode {:.0}, preprocess {:.1}, inference {:.1})",
-            if round == 0 { " (warm-up)" } else { "" }, d.total(), d.decode, d.preprocess, d.inference);
+        eprintln!(
+            "round {round}{}: sightline {a:.0} us, ffmpeg pipe {b:.0}, opencv {c:.0}, limit {:.0} (decode {:.0}, preprocess {:.1}, inference {:.1})",
+            if round == 0 { " (warm-up)" } else { "" },
+            d.total(),
+            d.decode,
+            d.preprocess,
+            d.inference
+        );
         if round > 0 {
             ours.push(a);
             pipe.push(b);
@@ -55,9 +61,12 @@ fn report(ours: &Rounds, pipe: &Rounds, opencv: &Rounds, own: &Rounds) -> Result
     println!("| contender | CPU a frame, us (min / median / max) | sightline / contender, median | bar |");
     println!("|---|---|---|---|");
     let mut missed = Vec::new();
-    for (name, rounds, bar) in
-        [("sightline-edge", ours, None), ("ffmpeg pipe + numpy + onnxruntime", pipe, Some(1.0)), ("OpenCV VideoCapture", opencv, Some(0.77)), ("own limit: decode + preprocess + inference", own, Some(1.0 / 0.95))]
-    {
+    for (name, rounds, bar) in [
+        ("sightline-edge", ours, None),
+        ("ffmpeg pipe + numpy + onnxruntime", pipe, Some(1.0)),
+        ("OpenCV VideoCapture", opencv, Some(0.77)),
+        ("own limit: decode + preprocess + inference", own, Some(1.0 / 0.95)),
+    ] {
         let ratio = median(&ours.iter().zip(rounds).map(|(a, b)| a / b).collect());
         let (min, max) = rounds.iter().fold((f64::MAX, 0.0f64), |(lo, hi), x| (lo.min(*x), hi.max(*x)));
         let bar_text = bar.map_or(String::from("-"), |bar: f64| format!("<= {bar:.2}"));
@@ -85,7 +94,10 @@ fn agent(root: &Path, files: &[PathBuf], model: &Path, broker: &Broker) -> Resul
         model.display()
     );
     for (i, file) in files.iter().enumerate() {
-        config += &format!("[cameras.c{i}]\nuri = \"file:{}\"\nplay = \"fast\"\n[cameras.c{i}.regions.full]\nfps = \"every\"\nsamples = {{ changed = false }}\n", file.display());
+        config += &format!(
+            "[cameras.c{i}]\nuri = \"file:{}\"\nplay = \"fast\"\n[cameras.c{i}.regions.full]\nfps = \"every\"\nsamples = {{ changed = false }}\n",
+            file.display()
+        );
     }
     let path = state.path().join("edge.toml");
     fs::write(&path, config)?;
@@ -118,7 +130,8 @@ fn peer(python: &Path, script: &Path, model: &Path, files: &[PathBuf]) -> Result
         .spawn()
         .with_context(|| format!("start {}", script.display()))?;
     let output = child.stdout.take().context("no stdout")?;
-    let said: serde_json::Value = serde_json::from_reader(output).with_context(|| format!("{} said no JSON", script.display()))?;
+    let said: serde_json::Value =
+        serde_json::from_reader(output).with_context(|| format!("{} said no JSON", script.display()))?;
     let used = cpu::wait(child)?;
     let frames = said["frames"].as_u64().context("no count")?;
     ensure!(frames == media::FRAMES * files.len() as u64, "{} saw {frames} frames", script.display());
@@ -137,8 +150,16 @@ impl Broker {
         let folder = tempfile::tempdir()?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let config = folder.path().join("mosquitto.conf");
-        fs::write(&config, format!("listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nmax_queued_messages 0\n"))?;
-        let child = Command::new("mosquitto").arg("-c").arg(&config).stderr(Stdio::null()).spawn().context("start mosquitto")?;
+        fs::write(
+            &config,
+            format!("listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nmax_queued_messages 0\n"),
+        )?;
+        let child = Command::new("mosquitto")
+            .arg("-c")
+            .arg(&config)
+            .stderr(Stdio::null())
+            .spawn()
+            .context("start mosquitto")?;
         Ok(Self { port, child, _folder: folder })
     }
 }
