@@ -16,7 +16,7 @@ use link::{Delivery, Publication, Session};
 use tokio::sync::Notify;
 
 use crate::{
-    clock::Mono,
+    clock::{self, Mono},
     identity::Identity,
     outbox::{KINDS, Outbox},
     state::Camera,
@@ -212,7 +212,10 @@ impl Archive {
         }
         let slot = KINDS.iter().position(|k| *k == kind).unwrap_or(0);
         let bytes = message.len() as u64;
-        waiting.push(session.publish(Publication::new(self.topics[slot].clone(), message).at_least_once()).await?);
+        let publication = Publication::new(self.topics[slot].clone(), message)
+            .at_least_once()
+            .property(contract::frame::SENT_AT, clock::wall().to_string());
+        waiting.push(session.publish(publication).await?);
         self.counts.messages.fetch_add(1, Ordering::Relaxed);
         self.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())

@@ -54,9 +54,13 @@ struct Times {
     median: f64,
 }
 
+type Run<'a> = Box<dyn FnMut(&[u8]) + 'a>;
+/// What takes the three resized planes.
+type Convert<'a> = &'a mut dyn FnMut(&[u8], &[u8], &[u8]);
+
 /// Something that handles one frame.
 struct Task<'a> {
-    run: Box<dyn FnMut(&[u8]) + 'a>,
+    run: Run<'a>,
     times: Vec<f64>,
 }
 
@@ -202,7 +206,7 @@ fn peer_gray() -> impl FnMut(&[u8]) {
     }
 }
 
-fn peer_planes() -> impl FnMut(&[u8], &mut dyn FnMut(&[u8], &[u8], &[u8])) {
+fn peer_planes() -> impl FnMut(&[u8], Convert<'_>) {
     let mut resizer = Resizer::new();
     let mut targets = [(); 3].map(|()| Image::new(224, 224, PixelType::U8));
     move |frame, convert| {

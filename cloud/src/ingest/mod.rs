@@ -25,6 +25,6 @@ mod watermark;
 
 pub use assemble::Limits;
 pub use handle::{Arrived, Handle, SubmitError};
-pub use run::{Ingest, Options, Parts, SENT_AT, start};
+pub use run::{Ingest, Options, Parts, start};
 pub use stats::{Fact, Stats};
 pub use upgrade::{READABLE, read_kept};

@@ -44,8 +44,6 @@ const ARRIVED_MAX: usize = 1024;
 const QUIET: Duration = Duration::from_millis(300);
 /// When stopping, how long messages are taken at most.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-/// User property of an archive message that says when it was sent, RFC 3339 by the gateway's clock.
-pub const SENT_AT: &str = "sent_at";
 
 /// What ingest is told.
 #[derive(Clone, Debug)]
@@ -267,7 +265,7 @@ impl Shell {
     }
 
     async fn message(&mut self, message: &Message) {
-        let sent_at = message.property(SENT_AT).and_then(|text| text.parse().ok());
+        let sent_at = message.property(contract::frame::SENT_AT).and_then(|text| text.parse().ok());
         let Some(lot) = self.intake.lot(&self.options.prefix, &message.topic, sent_at, now(), Instant::now()) else {
             return;
         };

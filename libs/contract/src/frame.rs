@@ -36,6 +36,10 @@ pub const RECORD_MAX: usize = 16 << 20;
 /// The longest message on the archive lane unless configured otherwise: brokers of cloud vendors cap it here.
 pub const MESSAGE_MAX: usize = 256 << 10;
 
+/// User property of an archive message: when it was sent, RFC 3339 by the gateway's clock. Lets the hub tell a slow
+/// clock from an old record.
+pub const SENT_AT: &str = "sent_at";
+
 /// Where a frame belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
