@@ -40,7 +40,7 @@ fn main() -> Result<()> {
         },
     )?;
     let config = Config::new()
-        .set("models.default", world::runtime::fetched(".sightline/models/tiny-gray64")?.display().to_string())
+        .set("models.default", world::runtime::fetched("models/tiny-gray64")?.display().to_string())
         .set("cameras.live.uri", camera.url.clone())
         .set("cameras.live.latency", format!("{BUFFER_MS:.0}ms"))
         .set("cameras.live.regions.full.fps", "every");

@@ -21,7 +21,7 @@ fn main() -> Result<()> {
     let idle = Hub::start(&folder.path().join("idle"), Config::new())?;
     let hub = Hub::start(&folder.path().join("hub"), Config::new())?;
     let mut config = Config::new()
-        .set("models.default", world::runtime::fetched(".sightline/models/tiny-gray64")?.display().to_string());
+        .set("models.default", world::runtime::fetched("models/tiny-gray64")?.display().to_string());
     for (i, file) in files.iter().enumerate() {
         config = config
             .set(&format!("cameras.c{i}.uri"), format!("file:{}", file.display()))
