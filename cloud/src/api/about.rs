@@ -23,6 +23,8 @@ pub struct Version {
     gateway: Option<String>,
     /// The model that classifies posted frames; null when none is configured.
     model: Option<Model>,
+    /// Who the hub takes the client for.
+    actor: String,
 }
 
 /// A model in use.
@@ -40,8 +42,8 @@ pub struct Model {
 
 /// What this hub is.
 #[utoipa::path(get, path = "/api/v1/version", tag = "about",
-    responses((status = 200, body = Version), (status = "default", response = super::openapi::AnyProblem)))]
-pub async fn version(_actor: Actor, State(api): State<Shared>) -> Json<Version> {
+    responses((status = 200, description = "the version", body = Version), (status = "default", response = super::openapi::AnyProblem)))]
+pub async fn version(actor: Actor, State(api): State<Shared>) -> Json<Version> {
     Json(Version {
         name: "sightline-hub",
         version: env!("CARGO_PKG_VERSION"),
@@ -50,5 +52,6 @@ pub async fn version(_actor: Actor, State(api): State<Shared>) -> Json<Version> 
         lake_schema: contract::lake::VERSION,
         gateway: api.parts.archive.as_ref().map(|_| api.logs.gateway().to_string()),
         model: api.parts.classifier.as_ref().map(|classifier| classifier.model().clone()),
+        actor: actor.to_string(),
     })
 }

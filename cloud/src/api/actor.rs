@@ -3,8 +3,9 @@
 use std::{convert::Infallible, fmt, sync::Arc};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
+use daemon::http::Peer;
 
-/// The common name of the client's certificate, put into the request's extensions by the TLS server.
+/// The common name of the client's certificate, where the assembly puts it into the request's extensions itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateName(pub Arc<str>);
 
@@ -30,9 +31,7 @@ impl<S: Sync> FromRequestParts<S> for Actor {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(match parts.extensions.get::<CertificateName>() {
-            Some(CertificateName(name)) => Self::Certificate(name.clone()),
-            None => Self::LocalAdministrator,
-        })
+        let name = parts.extensions.get::<Peer>().and_then(|peer| peer.common_name.clone());
+        Ok(name.map_or(Self::LocalAdministrator, Self::Certificate))
     }
 }

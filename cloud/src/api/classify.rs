@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use contract::{
     Digest, ModelRef,
+    model::ModelManifest,
     record::{Input, Latency, Picture},
 };
 use inference::{Batch, Engine, EngineError, Package};
@@ -99,13 +100,26 @@ impl Classifier {
         package: &Package,
         engine: Box<dyn Engine>,
         queue_max: usize,
-        limits: vision::Limits,
+        pictures: vision::Limits,
     ) -> std::io::Result<Self> {
-        let manifest = package.manifest();
+        Self::of_manifest(package.manifest(), package.digest(), engine, queue_max, pictures)
+    }
+
+    /// As [`Classifier::start`], for an engine that needs no model file.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn of_manifest(
+        manifest: &ModelManifest,
+        digest: Digest,
+        engine: Box<dyn Engine>,
+        queue_max: usize,
+        pictures: vision::Limits,
+    ) -> std::io::Result<Self> {
         let model = Model {
             id: manifest.id.clone(),
             version: manifest.version.to_string(),
-            digest: package.digest().to_string(),
+            digest: digest.to_string(),
             engine: engine.name().to_owned(),
         };
         let spec = Spec::from(&manifest.input);
@@ -116,12 +130,13 @@ impl Classifier {
             classes: manifest.classes.clone(),
             tensor: vec![0; spec.len()],
             probabilities: vec![0.0; manifest.classes.len()],
-            limits,
+            limits: pictures,
         };
         let (jobs, inbox) = mpsc::channel(queue_max.max(1));
         thread::Builder::new().name("api-engine".to_owned()).spawn(move || worker.run(inbox))?;
         let slots = Arc::new(Semaphore::new(queue_max));
-        Ok(Self { jobs, slots, queue_max, model_ref: package.model_ref(), model })
+        let model_ref = ModelRef { digest, version: Some(manifest.version.clone()) };
+        Ok(Self { jobs, slots, queue_max, model_ref, model })
     }
 
     /// The model as the API shows it.
@@ -137,6 +152,11 @@ impl Classifier {
     /// How many pictures may wait.
     pub fn queue_max(&self) -> usize {
         self.queue_max
+    }
+
+    /// How many pictures more could wait.
+    pub fn free_places(&self) -> usize {
+        self.slots.available_permits()
     }
 
     /// A place in the queue; `None` when it is full.

@@ -10,12 +10,12 @@ use axum::{
 };
 use bytes::Bytes;
 use contract::{
-    CameraId, CaptureSource, FrameId, GatewayId, Prediction, RegionId, Sample, SiteId, Timestamp, frame,
+    CameraId, CaptureSource, FrameId, GatewayId, Prediction, RegionId, Sample, SiteId, Timestamp, Topic, frame,
+    live::Live,
     record::{Latency, Reason, ServedBy},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use utoipa::{IntoParams, ToSchema};
 use vision::Rect;
 
@@ -24,12 +24,13 @@ use super::{
     actor::Actor,
     classify::{Answer, Ask, Classifier, Failure, Slot},
     handles::{Archive, Refused},
-    logs::{Frame, NotTaken},
+    logs::{Frame, NotTaken, Taken},
     params::{Moment, Params},
     problem::{Problem, Slug},
     state::{Shared, now},
     upload,
 };
+use crate::directory::Directory;
 
 /// Classes named when the client does not say how many.
 const TOP_K: usize = 5;
@@ -162,13 +163,14 @@ pub async fn post(
         sample,
         blobs,
     };
-    let (frame_id, commit) = api.logs.submit(archive, &frame).map_err(not_taken)?;
-    let mut answer = FrameAnswer::new(&frame, &frame_id, api.logs.gateway(), classifier.model());
+    let taken = api.logs.submit(archive, &frame).map_err(not_taken)?;
+    let mut answer = FrameAnswer::new(&frame, &taken.frame_id, api.logs.gateway(), classifier.model());
+    note(&api.parts.directory, &taken, frame);
     tracing::debug!(%actor, frame_id = answer.frame_id, "classified a posted frame");
     let Some(_waiting) = waiting else {
         return Ok((StatusCode::ACCEPTED, Json(answer)).into_response());
     };
-    committed(commit, api.parts.limits.archive_timeout, &answer).await?;
+    committed(taken.committed, api.parts.limits.archive_timeout, &answer).await?;
     answer.archived = true;
     Ok((StatusCode::OK, Json(answer)).into_response())
 }
@@ -190,6 +192,14 @@ impl FrameAnswer {
             archived: false,
             sample_href: format!("/api/v1/samples/{frame_id}/{region}"),
         }
+    }
+}
+
+/// Makes it the region's latest prediction, as a gateway does on the live lane.
+fn note(directory: &Directory, taken: &Taken, frame: Frame) {
+    let live = Live { header: taken.header.clone(), body: frame.prediction };
+    if let Ok(document) = serde_json::to_vec(&live) {
+        directory.note(&Topic::Prediction(taken.who.clone(), frame.camera, frame.region), &document, now());
     }
 }
 

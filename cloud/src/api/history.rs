@@ -51,7 +51,7 @@ pub struct HistoryQuery {
 
 /// Archived predictions, newest first.
 #[utoipa::path(get, path = "/api/v1/predictions", tag = "history", params(HistoryQuery),
-    responses((status = 200, body = PredictionPage), (status = "default", response = super::openapi::AnyProblem)))]
+    responses((status = 200, description = "a page of rows", body = PredictionPage), (status = "default", response = super::openapi::AnyProblem)))]
 pub async fn predictions(
     _actor: Actor,
     State(api): State<Shared>,
@@ -62,7 +62,7 @@ pub async fn predictions(
 
 /// Archived events, newest first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "history", params(HistoryQuery),
-    responses((status = 200, body = EventPage), (status = "default", response = super::openapi::AnyProblem)))]
+    responses((status = 200, description = "a page of rows", body = EventPage), (status = "default", response = super::openapi::AnyProblem)))]
 pub async fn events(
     _actor: Actor,
     State(api): State<Shared>,
@@ -73,7 +73,7 @@ pub async fn events(
 
 /// Archived samples, newest first, with the addresses of their files.
 #[utoipa::path(get, path = "/api/v1/samples", tag = "samples", params(HistoryQuery),
-    responses((status = 200, body = SamplePage), (status = "default", response = super::openapi::AnyProblem)))]
+    responses((status = 200, description = "a page of rows", body = SamplePage), (status = "default", response = super::openapi::AnyProblem)))]
 pub async fn samples(
     _actor: Actor,
     State(api): State<Shared>,

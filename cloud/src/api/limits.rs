@@ -55,3 +55,10 @@ impl Default for Limits {
         }
     }
 }
+
+impl Limits {
+    /// The bounds of a picture as the decoder takes them.
+    pub fn pictures(&self) -> vision::Limits {
+        vision::Limits { max_bytes: self.body_bytes_max, max_pixels: self.picture_pixels_max, ..Default::default() }
+    }
+}

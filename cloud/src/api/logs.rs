@@ -62,6 +62,18 @@ pub enum NotTaken {
     TooManySites(SiteId),
 }
 
+/// A frame that ingest took.
+pub struct Taken {
+    /// The hub at the frame's site.
+    pub who: Principal,
+    /// The frame.
+    pub frame_id: FrameId,
+    /// The prediction's header.
+    pub header: Header,
+    /// Answers once both records are committed.
+    pub committed: oneshot::Receiver<()>,
+}
+
 /// The hub's logs, one a site.
 pub struct Logs {
     gateway: GatewayId,
@@ -90,11 +102,11 @@ impl Logs {
         &self.gateway
     }
 
-    /// Hands a frame's records to ingest, both or none; never waits. The receiver answers once they are committed.
+    /// Hands a frame's records to ingest, both or none; never waits.
     ///
     /// # Errors
     /// [`NotTaken`]; then no number was used.
-    pub fn submit(&self, archive: &dyn Archive, frame: &Frame) -> Result<(FrameId, oneshot::Receiver<()>), NotTaken> {
+    pub fn submit(&self, archive: &dyn Archive, frame: &Frame) -> Result<Taken, NotTaken> {
         let who = Principal { site: frame.site.clone(), gateway: self.gateway.clone() };
         let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let full = sites.len() >= SITES_MAX;
@@ -108,7 +120,8 @@ impl Logs {
         let counter = log.frames.get(&frame.camera).copied().unwrap_or(0);
         let frame_id = FrameId { epoch: log.epoch, camera: frame.camera.clone(), counter };
         let header = |kind, seq| self.header(frame, &frame_id, kind, seq);
-        let prediction = frame::encode_record(&header(Kind::Prediction, log.predictions), &frame.prediction, &[])?;
+        let prediction_header = header(Kind::Prediction, log.predictions);
+        let prediction = frame::encode_record(&prediction_header, &frame.prediction, &[])?;
         let sample = frame::encode_record(&header(Kind::Sample, log.samples), &frame.sample, &[&frame.blobs])?;
         let address = |kind: Kind, seq| Address { epoch: log.epoch, kind: kind.number(), seq };
         let records = vec![
@@ -119,7 +132,7 @@ impl Logs {
         log.predictions += 1;
         log.samples += 1;
         log.frames.insert(frame.camera.clone(), counter + 1);
-        Ok((frame_id, committed))
+        Ok(Taken { who, frame_id, header: prediction_header, committed })
     }
 
     fn header(&self, frame: &Frame, frame_id: &FrameId, kind: Kind, seq: u64) -> Header {

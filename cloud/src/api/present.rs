@@ -67,7 +67,7 @@ pub struct LatestQuery {
 
 /// Gateways that the hub has heard of since its start.
 #[utoipa::path(get, path = "/api/v1/gateways", tag = "present", params(PresentQuery),
-    responses((status = 200, body = GatewayPage), (status = "default", response = super::openapi::AnyProblem)))]
+    responses((status = 200, description = "the gateways", body = GatewayPage), (status = "default", response = super::openapi::AnyProblem)))]
 pub async fn gateways(
     _actor: Actor,
     State(api): State<Shared>,
@@ -91,7 +91,7 @@ pub async fn gateways(
 #[utoipa::path(get, path = "/api/v1/gateways/{site}/{gateway}", tag = "present",
     params(("site" = String, Path, description = "the gateway's site"),
         ("gateway" = String, Path, description = "the gateway in its site")),
-    responses((status = 200, body = GatewayDetail), (status = "default", response = super::openapi::AnyProblem)))]
+    responses((status = 200, description = "the gateway", body = GatewayDetail), (status = "default", response = super::openapi::AnyProblem)))]
 pub async fn gateway(
     _actor: Actor,
     State(api): State<Shared>,
@@ -112,7 +112,7 @@ pub async fn gateway(
 
 /// Cameras that the hub has heard of since its start, with their regions and stable labels.
 #[utoipa::path(get, path = "/api/v1/cameras", tag = "present", params(PresentQuery),
-    responses((status = 200, body = CameraPage), (status = "default", response = super::openapi::AnyProblem)))]
+    responses((status = 200, description = "the cameras", body = CameraPage), (status = "default", response = super::openapi::AnyProblem)))]
 pub async fn cameras(
     _actor: Actor,
     State(api): State<Shared>,
@@ -138,7 +138,7 @@ pub async fn cameras(
 
 /// The latest prediction of each region.
 #[utoipa::path(get, path = "/api/v1/predictions/latest", tag = "present", params(LatestQuery),
-    responses((status = 200, body = LatestPage), (status = "default", response = super::openapi::AnyProblem)))]
+    responses((status = 200, description = "the predictions", body = LatestPage), (status = "default", response = super::openapi::AnyProblem)))]
 pub async fn latest(
     _actor: Actor,
     State(api): State<Shared>,

@@ -56,8 +56,6 @@ slugs! {
     BadQuery = "bad-query", BAD_REQUEST, "A query parameter is not valid";
     /// The page token is not one of ours, or of another query.
     BadCursor = "bad-cursor", BAD_REQUEST, "The page token does not belong to this query";
-    /// A header cannot be read.
-    BadHeader = "bad-header", BAD_REQUEST, "A request header is not valid";
     /// The body is not what its type says, or ends too early.
     BadBody = "bad-body", BAD_REQUEST, "The request body cannot be read";
     /// A page of another site's asked.

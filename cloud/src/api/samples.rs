@@ -38,7 +38,7 @@ const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 #[utoipa::path(get, path = "/api/v1/samples/{frame_id}/{region}", tag = "samples",
     params(("frame_id" = String, Path, description = "the frame, `<epoch>_<camera>_<counter>`"),
         ("region" = String, Path, description = "the region")),
-    responses((status = 200, body = SampleRow), (status = "default", response = super::openapi::AnyProblem)))]
+    responses((status = 200, description = "the row", body = SampleRow), (status = "default", response = super::openapi::AnyProblem)))]
 pub async fn sample(
     _actor: Actor,
     State(api): State<Shared>,
@@ -53,7 +53,7 @@ pub async fn sample(
 #[utoipa::path(get, path = "/api/v1/samples/{frame_id}/{region}/picture", tag = "samples",
     params(("frame_id" = String, Path, description = "the frame, `<epoch>_<camera>_<counter>`"),
         ("region" = String, Path, description = "the region")),
-    responses((status = 200, content_type = "image/jpeg", body = Vec<u8>),
+    responses((status = 200, description = "the picture", content_type = "image/jpeg", body = Vec<u8>),
         (status = 206, description = "part of the picture", content_type = "image/jpeg", body = Vec<u8>),
         (status = 304, description = "the client's copy is right"),
         (status = "default", response = super::openapi::AnyProblem)))]
@@ -128,7 +128,7 @@ pub enum InputFormat {
 #[utoipa::path(get, path = "/api/v1/samples/{frame_id}/{region}/input", tag = "samples",
     params(("frame_id" = String, Path, description = "the frame, `<epoch>_<camera>_<counter>`"),
         ("region" = String, Path, description = "the region"), InputQuery),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>),
+    responses((status = 200, description = "the tensor", content_type = "application/octet-stream", body = Vec<u8>),
         (status = 304, description = "the client's copy is right"),
         (status = "default", response = super::openapi::AnyProblem)))]
 pub async fn input(

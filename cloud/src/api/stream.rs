@@ -66,7 +66,7 @@ pub enum StreamKind {
 /// Server-sent events: `prediction` and `event` carry one live-lane document each, `lagged` says `{"missed": n}` when
 /// the client read too slowly, `bye` comes when the hub stops. A comment is sent when nothing else was for a while.
 #[utoipa::path(get, path = "/api/v1/stream", tag = "present", params(StreamQuery),
-    responses((status = 200, content_type = "text/event-stream", body = String),
+    responses((status = 200, description = "the stream", content_type = "text/event-stream", body = String),
         (status = "default", response = super::openapi::AnyProblem)))]
 pub async fn stream(
     _actor: Actor,
