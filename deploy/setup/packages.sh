@@ -14,9 +14,11 @@ packages="
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
   gstreamer1.0-plugins-ugly gstreamer1.0-libav
   mosquitto mosquitto-clients
+  postgresql
   prometheus systemd
 "
-# prometheus is here for promtool, systemd for systemd-analyze: both are used by tests.
+# prometheus is here for promtool, systemd for systemd-analyze, postgresql for its programs: tests use them. The tests
+# start a Postgres of their own; the one that Debian starts is not used.
 # Not here: libgstreamer-plugins-bad1.0-dev, which pulls in 739 MB of OpenCV, VTK and OpenMPI.
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

@@ -20,8 +20,8 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let idle = Hub::start(&folder.path().join("idle"), Config::new())?;
     let hub = Hub::start(&folder.path().join("hub"), Config::new())?;
-    let mut config = Config::new()
-        .set("models.default", world::runtime::fetched("models/tiny-gray64")?.display().to_string());
+    let mut config =
+        Config::new().set("models.default", world::runtime::fetched("models/tiny-gray64")?.display().to_string());
     for (i, file) in files.iter().enumerate() {
         config = config
             .set(&format!("cameras.c{i}.uri"), format!("file:{}", file.display()))

@@ -10,9 +10,8 @@ fn reason(observer: &Observer, camera: &str) -> Result<String> {
     let topic = format!("sightline/live/plant/gw-1/{camera}/status");
     observer.wait(&format!("why camera {camera} is offline"), |m| {
         let json = m.json();
-        let said =
-            (m.topic == topic && json["status"] == "offline").then(|| json["reason"].as_str().map(str::to_owned));
-        said.flatten()
+        let failed = m.topic == topic && json["status"] == "offline" && json["reason"] != "starting";
+        failed.then(|| json["reason"].as_str().map(str::to_owned)).flatten()
     })
 }
 

@@ -65,11 +65,13 @@ fn certificates_all_the_way() {
                 .set("tls.cert", pki.text("hub", "pem"))
                 .set("tls.key", pki.text("hub", "key"))
                 .set("tls.client_ca", ca.clone())
+                .set("broker.tls.listen", "127.0.0.1:0")
                 .set("broker.tls.cert", pki.text("hub", "pem"))
                 .set("broker.tls.key", pki.text("hub", "key"))
                 .set("broker.tls.client_ca", ca.clone()),
         )?;
-        let port = hub.mqtt()?.rsplit_once(':').context("port")?.1.to_owned();
+        let encrypted = hub.ready["mqtts"].as_str().context("ready line names no mqtts")?;
+        let port = encrypted.rsplit_once(':').context("port")?.1.to_owned();
         let config = tiny()?
             .set("mqtt.url", format!("mqtts://localhost:{port}"))
             .set("mqtt.ca", ca)
@@ -81,10 +83,13 @@ fn certificates_all_the_way() {
 
         let ca = pki.read("ca", "pem")?;
         let (cert, key) = (pki.read("person", "pem")?, pki.read("person", "key")?);
-        let login =
-            Login { tls: Some(Tls { ca: ca.clone(), identity: Some((cert.clone(), key.clone())) }), user: None };
-        let observer = Observer::with(&format!("mqtts://localhost:{port}"), &["sightline/live/#"], &login, |_| true)?;
-        observer.wait("a prediction over TLS", |m| m.topic.ends_with("/prediction").then_some(()))?;
+        // Over TLS the access list holds: a gateway reads what is for it, and nothing else.
+        let gateway = Some((pki.read("gateway", "pem")?, pki.read("gateway", "key")?));
+        let login = Login { tls: Some(Tls { ca: ca.clone(), identity: gateway }), user: None };
+        let url = format!("mqtts://localhost:{port}");
+        let observer = Observer::with(&url, &["sightline/down/#", "sightline/live/#"], &login, |_| true)?;
+        observer.wait("its watermark over TLS", |m| m.topic.ends_with("gw-1/archived").then_some(()))?;
+        assert!(observer.messages().iter().all(|m| m.topic.starts_with("sightline/down/plant/gw-1/")));
         let http = format!("localhost:{}", hub.http()?.rsplit_once(':').context("port")?.1);
         let cameras = Rest::tls(&http, &ca, Some((&cert, &key)))?.json("/api/v1/cameras")?;
         assert_eq!(cameras["cameras"][0]["camera"], "cam");
@@ -92,7 +97,7 @@ fn certificates_all_the_way() {
         assert!(Rest::tls(&http, &ca, None)?.get("/api/v1/cameras").is_err(), "HTTP without a certificate");
         assert!(Rest::plain(&http)?.get("/api/v1/cameras").is_err(), "HTTP without TLS");
         let nobody = Login { tls: Some(Tls { ca, identity: None }), user: None };
-        let refused = Observer::with(&format!("mqtts://localhost:{port}"), &["sightline/live/#"], &nobody, |_| true);
+        let refused = Observer::with(&url, &["sightline/live/#"], &nobody, |_| true);
         assert!(refused.is_err(), "MQTT without a certificate");
         Ok(())
     });

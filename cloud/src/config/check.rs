@@ -27,7 +27,10 @@ impl Config for HubConfig {
         if let Some(tables) = &self.tables
             && !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| tables.starts_with(scheme))
         {
-            problems.add("tables", "write \"sqlite:/path/file.db\" or \"postgres://user:password@host/database\"");
+            // The scheme alone: what follows may hold a password.
+            let scheme = tables.split(':').next().unwrap_or_default();
+            let write = "write \"sqlite:/path/file.db\" or \"postgres://user:password@host/database\"";
+            problems.add("tables", format!("tables of kind `{scheme}` are not known; {write}"));
         }
         self.telemetry.check("telemetry", problems);
     }

@@ -48,11 +48,15 @@ pub struct Error {
     source: tracing_subscriber::filter::ParseError,
 }
 
+/// Libraries whose words are not for operators, unless asked for by name: `s3s` calls each answer of 404 or 412 an error,
+/// and whoever implements its operations logs what somebody must act upon.
+const QUIET: &str = "s3s=off";
+
 /// Sets logs and traces up for the process. A second call changes nothing.
 pub fn init(options: &LogOptions, telemetry: &Telemetry) -> Result<(), Error> {
     let text = options.level.clone().or_else(|| std::env::var("RUST_LOG").ok().filter(|t| !t.is_empty()));
     let text = text.unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(&text).map_err(|source| Error { text, source })?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{text}")).map_err(|source| Error { text, source })?;
     let terminal = std::io::stderr().is_terminal();
     let human = match options.format {
         Format::Auto => terminal,

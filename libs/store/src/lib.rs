@@ -5,6 +5,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod chance;
+
 pub mod lake_index;
 pub mod objects;
 pub mod tables;

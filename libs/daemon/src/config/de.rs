@@ -95,7 +95,14 @@ impl std::error::Error for Error {}
 
 impl de::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { kind: Kind::Other(message.to_string()), at: None }
+        let message = match message.to_string() {
+            // The standard library's words for a `SocketAddr` that is none say nothing about what to write.
+            bare if bare == "invalid socket address syntax" => {
+                "this is not an address with a port; write one such as 127.0.0.1:8080".to_owned()
+            }
+            said => said,
+        };
+        Self { kind: Kind::Other(message), at: None }
     }
 
     fn invalid_type(unexpected: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {

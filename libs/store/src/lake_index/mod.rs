@@ -21,7 +21,10 @@ pub use types::{
 
 use contract::Timestamp;
 
-use crate::tables::{Error, Tables, Tx};
+use crate::{
+    chance::hex_id,
+    tables::{Error, Tables, Tx},
+};
 
 /// The largest sequence number that can be committed, one below: the tables hold signed 64-bit integers.
 pub const SEQ_END: u64 = i64::MAX as u64;
@@ -86,11 +89,8 @@ async fn identity(tx: &Tx) -> Result<Identity, Error> {
     Ok(Identity { lake: row.get("id")?, incarnation: row.get("incarnation")? })
 }
 
-/// 128 random bits as 32 hex digits.
 fn random_id() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|e| Error::other(format!("the system gives no random bytes: {e}")))?;
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+    hex_id().map_err(|e| Error::other(format!("the system gives no random bytes: {e}")))
 }
 
 /// A number as the tables hold it.

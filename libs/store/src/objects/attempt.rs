@@ -7,6 +7,7 @@ use super::{
     error::{Error, Failure},
     faults::{Fault, Operation},
 };
+use crate::chance::Pauses;
 
 /// How often an operation is tried before its error is handed out, which takes about 3 s of pauses. Callers that hold
 /// data (ingest) try again on their own, more slowly, for as long as it takes.
@@ -32,7 +33,7 @@ impl Objects {
         F: Future<Output = Result<T, Failure>>,
     {
         let limit = PATIENCE + Duration::from_secs(bytes / SLOWEST);
-        let mut pause = PAUSE;
+        let mut pauses = Pauses::new(PAUSE, PAUSE_MAX);
         for attempt in 1.. {
             let failure = match self.once(operation, limit, work(attempt)).await {
                 Ok(value) => return Ok(value),
@@ -43,8 +44,7 @@ impl Objects {
                 return Err(error);
             }
             tracing::debug!(%error, attempt, "object operation is tried again");
-            tokio::time::sleep(pause.mul_f64(jitter())).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            pauses.pause().await;
         }
         unreachable!("the loop returns at its last attempt")
     }
@@ -68,12 +68,4 @@ impl Objects {
             _ => result,
         }
     }
-}
-
-/// Between 0.5 and 1, so that many clients that failed together do not come back together.
-fn jitter() -> f64 {
-    let mut byte = [0];
-    // Without randomness the pause is just not shortened.
-    let _ = getrandom::fill(&mut byte);
-    1.0 - f64::from(byte[0]) / 512.0
 }

@@ -1,6 +1,7 @@
 //! Trying a location before it is relied upon, by doing what will be done with it.
 
 use super::{Error, ErrorKind, Objects, PutOptions, error::Failure};
+use crate::chance::hex_id;
 
 impl Objects {
     /// Puts, reads, lists and deletes a small object, so that a missing right shows now and not in the first flush.
@@ -8,9 +9,11 @@ impl Objects {
     /// Errors: `Unreachable`, `Denied`, `NoBucket`, … as each operation gives them; `Damaged` when what is read is not what
     /// was put, `Other` when the server replaces an object that it was told not to replace.
     pub async fn check(&self) -> Result<(), Error> {
-        let key = format!(".sightline-check-{}", std::process::id());
+        let id = hex_id().map_err(|e| {
+            Error::new("check", self.location().shown(""), Failure::new(ErrorKind::Other, e.to_string()))
+        })?;
+        let key = format!(".sightline-check-{id}");
         let create = || PutOptions { if_none_match: true, ..PutOptions::default() };
-        self.delete(&key).await?;
         self.put(&key, &b"sightline"[..], create()).await?;
         let result = self.check_behaviour(&key, create()).await;
         self.delete(&key).await?;

@@ -13,6 +13,7 @@ use contract::Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::{Error, ErrorKind, Objects, error::Failure, faults::Operation};
+use crate::chance::hex_id;
 
 /// User metadata that names the put, so that a put whose answer was lost knows its own object.
 const PUT_ID: &str = "sightline-put";
@@ -76,7 +77,7 @@ impl Objects {
         if length > BYTES_MAX {
             return Err(refuse(ErrorKind::Other, format!("{length} bytes; one object holds at most {BYTES_MAX}")));
         }
-        let id = random_hex().map_err(|e| refuse(ErrorKind::Other, e.to_string()))?;
+        let id = hex_id().map_err(|e| refuse(ErrorKind::Other, e.to_string()))?;
         if options.if_none_match {
             options.metadata.insert(PUT_ID.into(), id.clone());
         }
@@ -141,10 +142,4 @@ fn digest_file(path: &Path) -> std::io::Result<(u64, Digest)> {
             }
         }
     }
-}
-
-fn random_hex() -> Result<String, getrandom::Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)?;
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

@@ -16,7 +16,7 @@ pub enum ErrorKind {
     Locked,
     /// The transaction lost against another one.
     Conflict,
-    /// No connection became free in time.
+    /// No connection became free, or could be made, in time.
     Busy,
     /// The disk is full.
     Full,
@@ -44,7 +44,7 @@ impl ErrorKind {
             Self::Denied => ": check user, password and rights",
             Self::Locked => ": another process holds the lock for too long",
             Self::Conflict => ": other writers kept changing the same rows",
-            Self::Busy => ": all connections are taken",
+            Self::Busy => ": no connection became free, or could be made, in time",
             Self::Full => ": the disk is full; free some space",
             Self::Corrupt => ": the file is damaged or no database; restore a backup",
             Self::Uncertain => ": the connection broke during the commit, which may have happened or not",

@@ -18,14 +18,22 @@ pub use error::{Error, ErrorKind};
 pub use migrate::Migrations;
 pub use transaction::{Column, Row, Statement, Tx, Value};
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::{PgPool, SqlitePool};
 
+use crate::chance::Pauses;
+
 /// How often a transaction is run before its locked or serialisation error is handed out.
 const ATTEMPTS: u32 = 8;
-/// Pause before the first repetition; doubles up to 32 times this.
+/// Pause before the first repetition; doubles up to the longest.
 const PAUSE: Duration = Duration::from_millis(4);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// After so long nothing is run again, however few attempts there were: another process may hold the lock.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The tables; a cheap clone of a bounded pool.
 #[derive(Clone)]
@@ -107,18 +115,18 @@ impl Tables {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let mut pause = PAUSE;
+        let begun = Instant::now();
+        let mut pauses = Pauses::new(PAUSE, PAUSE_MAX);
         for attempt in 1.. {
             let error = match self.once(&mut work, writes).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            if !error.kind().repeats() || attempt == ATTEMPTS {
+            if !error.kind().repeats() || attempt == ATTEMPTS || begun.elapsed() > PATIENCE {
                 return Err(error.at(operation, &self.shown));
             }
             tracing::debug!(%error, attempt, "transaction is repeated");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE * 32);
+            pauses.pause().await;
         }
         unreachable!("the loop returns at its last attempt")
     }

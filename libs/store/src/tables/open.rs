@@ -3,6 +3,7 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
+    Connection as _, PgConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -56,6 +57,10 @@ async fn sqlite(uri: &str) -> Result<Pool, Error> {
 
 async fn postgres(uri: &str) -> Result<Pool, Error> {
     let options = PgConnectOptions::from_str(uri)?.application_name("sightline");
+    // The pool tries again while nobody listens, and then only says that it waited; one connection says why.
+    let first = tokio::time::timeout(WAIT, PgConnection::connect_with(&options)).await;
+    let first = first.map_err(|_| Error::new(ErrorKind::Unreachable, format!("waited {} s", WAIT.as_secs())))?;
+    first?.close().await?;
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(WAIT)
@@ -65,7 +70,7 @@ async fn postgres(uri: &str) -> Result<Pool, Error> {
     Ok(Pool::Postgres(pool))
 }
 
-/// The URI as it may stand in logs. A text that does not parse is shown up to its first `:` only.
+/// The URI as it may stand in logs. Of a text that does not parse, only what stands before its first `:`.
 fn without_password(uri: &str) -> String {
     if uri.starts_with("sqlite:") {
         return uri.to_owned();
@@ -81,7 +86,7 @@ fn without_password(uri: &str) -> String {
             }
             url.to_string()
         }
-        Err(_) => format!("{}:…", uri.split(':').next().unwrap_or_default()),
+        Err(_) => format!("{}…", uri.split_once(':').map_or("", |(scheme, _)| scheme)),
     }
 }
 

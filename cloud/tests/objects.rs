@@ -1,0 +1,21 @@
+//! The embedded S3 server through `aws-sdk-s3`: with our own client, and with the SDK as anybody uses it.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "objects/basic.rs"]
+mod basic;
+#[path = "objects/crash.rs"]
+mod crash;
+#[path = "objects/fixture.rs"]
+mod fixture;
+#[path = "objects/multipart.rs"]
+mod multipart;
+#[path = "objects/rejected.rs"]
+mod rejected;
+
+/// Not a test: the server that `crash` starts as a child and kills.
+#[test]
+#[ignore = "run by other tests as their child"]
+fn child_server() {
+    fixture::serve_as_child();
+}
