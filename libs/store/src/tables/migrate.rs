@@ -4,7 +4,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::{Engine, Error, ErrorKind, Tables, Tx};
+use super::{Engine, Error, ErrorKind, Mode, Tables, Tx};
 
 /// A table set: its name and the script that leads to each version, the first to version 1.
 ///
@@ -24,15 +24,13 @@ const ADVISORY_LOCK: i64 = 0x7369_6768_746c_696e;
 
 pub(super) async fn run(tables: &Tables, migrations: &Migrations) -> Result<(), Error> {
     let engine = tables.engine();
-    tables
-        .write(|tx| async move { in_transaction(&tx, engine, migrations).await })
-        .await
-        .map_err(|e| e.at("migrate", tables.shown()))
+    tables.repeat(Mode::Migrate, |tx| async move { in_transaction(&tx, engine, migrations).await }).await
 }
 
 async fn in_transaction(tx: &Tx, engine: Engine, migrations: &Migrations) -> Result<(), Error> {
     if engine == Engine::Postgres {
-        // CREATE TABLE IF NOT EXISTS of two sessions at once fails in one of them.
+        // CREATE TABLE IF NOT EXISTS of two sessions at once fails in one of them. In `Mode::Migrate` the statements after
+        // this one see what the session before did; a serialisable transaction would still see the state before it.
         tx.sql("SELECT pg_advisory_xact_lock($1)").bind(ADVISORY_LOCK).fetch_one().await?;
     }
     tx.sql(VERSIONS).execute().await?;

@@ -49,6 +49,41 @@ enum Pool {
     Postgres(PgPool),
 }
 
+/// What a transaction is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Read,
+    Write,
+    /// Takes a lock first and must then see what its last holder did.
+    Migrate,
+}
+
+impl Mode {
+    fn operation(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Migrate => "migrate",
+        }
+    }
+
+    fn sqlite(self) -> &'static str {
+        match self {
+            Self::Read => "BEGIN",
+            // A transaction that reads first and writes later cannot wait for the lock in between.
+            Self::Write | Self::Migrate => "BEGIN IMMEDIATE",
+        }
+    }
+
+    fn postgres(self) -> &'static str {
+        match self {
+            Self::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Self::Write => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            Self::Migrate => "BEGIN ISOLATION LEVEL READ COMMITTED",
+        }
+    }
+}
+
 /// Which database stands behind [`Tables`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -92,7 +127,7 @@ impl Tables {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        self.repeat("read", work, false).await
+        self.repeat(Mode::Read, work).await
     }
 
     /// Runs `work` in one serialisable transaction and commits when it returns `Ok`; an error rolls back.
@@ -103,27 +138,22 @@ impl Tables {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        self.repeat("write", work, true).await
+        self.repeat(Mode::Write, work).await
     }
 
-    async fn repeat<T, F>(
-        &self,
-        operation: &'static str,
-        mut work: impl FnMut(Tx) -> F,
-        writes: bool,
-    ) -> Result<T, Error>
+    async fn repeat<T, F>(&self, mode: Mode, mut work: impl FnMut(Tx) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let begun = Instant::now();
         let mut pauses = Pauses::new(PAUSE, PAUSE_MAX);
         for attempt in 1.. {
-            let error = match self.once(&mut work, writes).await {
+            let error = match self.once(mode, &mut work).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
             if !error.kind().repeats() || attempt == ATTEMPTS || begun.elapsed() > PATIENCE {
-                return Err(error.at(operation, &self.shown));
+                return Err(error.at(mode.operation(), &self.shown));
             }
             tracing::debug!(%error, attempt, "transaction is repeated");
             pauses.pause().await;
@@ -131,33 +161,24 @@ impl Tables {
         unreachable!("the loop returns at its last attempt")
     }
 
-    async fn once<T, F>(&self, work: &mut impl FnMut(Tx) -> F, writes: bool) -> Result<T, Error>
+    async fn once<T, F>(&self, mode: Mode, work: &mut impl FnMut(Tx) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let _turn = match &self.pool {
-            Pool::Sqlite(_, turn) if writes => Some(turn.lock().await),
+            Pool::Sqlite(_, turn) if mode != Mode::Read => Some(turn.lock().await),
             _ => None,
         };
-        let tx = self.begin(writes).await?;
+        let tx = self.begin(mode).await?;
         let value = work(tx.clone()).await?;
         tx.commit().await?;
         Ok(value)
     }
 
-    async fn begin(&self, writes: bool) -> Result<Tx, Error> {
+    async fn begin(&self, mode: Mode) -> Result<Tx, Error> {
         Ok(match &self.pool {
-            Pool::Sqlite(pool, _) => {
-                Tx::sqlite(pool.begin_with(if writes { "BEGIN IMMEDIATE" } else { "BEGIN" }).await?)
-            }
-            Pool::Postgres(pool) => Tx::postgres(
-                pool.begin_with(if writes {
-                    "BEGIN ISOLATION LEVEL SERIALIZABLE"
-                } else {
-                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-                })
-                .await?,
-            ),
+            Pool::Sqlite(pool, _) => Tx::sqlite(pool.begin_with(mode.sqlite()).await?),
+            Pool::Postgres(pool) => Tx::postgres(pool.begin_with(mode.postgres()).await?),
         })
     }
 
