@@ -39,13 +39,13 @@ test: ## Formatting, clippy, unit, property, golden and end-to-end tests; instal
 	@tests/all.sh
 
 bench: build ## Benchmarks against peers, interleaved; see docs/benchmarks.md
-	@if [ -x tests/bench/run.sh ]; then tests/bench/run.sh; else $(CARGO) bench $(WORKSPACE) --package world; fi
+	@tests/bench/run.sh
 
 soak: build peers ## The whole system for 10 minutes (SOAK_SECONDS): memory flat, nothing lost
-	@SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test $(WORKSPACE) --test soak -- --ignored --nocapture
+	@SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test $(WORKSPACE) --test stories -- soak --ignored --nocapture
 
-accuracy: build ## Preprocessing and models against Pillow and reference outputs
-	@$(CARGO) test $(WORKSPACE) --test accuracy -- --ignored --nocapture
+accuracy: build ## Preprocessing against Pillow's bilinear: the error, stated
+	@$(CARGO) test $(WORKSPACE) --test pillow -- --nocapture
 
 fmt: rust ## Format all code
 	@$(CARGO) fmt --all
