@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{actor::Actor, state::Shared};
+use super::{actor::Actor, handles::LakeReport, history::unavailable, problem::Problem, state::Shared};
 
 /// What this hub is.
 #[derive(Serialize, ToSchema)]
@@ -54,4 +54,11 @@ pub async fn version(actor: Actor, State(api): State<Shared>) -> Json<Version> {
         model: api.parts.classifier.as_ref().map(|classifier| classifier.model().clone()),
         actor: actor.to_string(),
     })
+}
+
+/// How the lake is: how much it holds, and what somebody must look at.
+#[utoipa::path(get, path = "/api/v1/lake", tag = "about",
+    responses((status = 200, description = "the lake", body = LakeReport), (status = "default", response = super::openapi::AnyProblem)))]
+pub async fn lake(State(api): State<Shared>) -> Result<Json<LakeReport>, Problem> {
+    Ok(Json(api.parts.lake.report().await.map_err(unavailable)?))
 }

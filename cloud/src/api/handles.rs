@@ -8,7 +8,9 @@ use contract::{
     CameraId, Epoch, Event, FrameId, GatewayId, Header, Kind, Prediction, Principal, RegionId, SiteId, Timestamp,
     frame::Address,
 };
+use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
+use utoipa::ToSchema;
 
 use crate::lake::Row;
 
@@ -155,4 +157,74 @@ pub trait Lake: Send + Sync {
     async fn sample(&self, frame: &FrameId, region: &RegionId) -> Result<Option<Row>, LakeError>;
     /// Bytes of one of the lake's objects.
     async fn bytes(&self, object: &str, range: Range<u64>) -> Result<Bytes, LakeError>;
+    /// How the lake is.
+    async fn report(&self) -> Result<LakeReport, LakeError>;
+}
+
+/// How the lake is.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct LakeReport {
+    /// Which lake: 32 hex digits.
+    pub lake: String,
+    /// Which life of it.
+    pub incarnation: String,
+    /// Why the tables must be rebuilt from the objects; null when they need not.
+    pub rebuild_due: Option<String>,
+    /// How much is in it.
+    pub contents: Vec<LakeContents>,
+    /// Records that had come before, since the hub's start; null where ingest runs elsewhere.
+    pub duplicates: Option<u64>,
+    /// Of these, how many could not be compared with their first arrival.
+    pub duplicates_unchecked: Option<u64>,
+    /// Of these, how many had other contents than the first, and are kept under `dead/`.
+    pub duplicates_differing: Option<u64>,
+    /// Ids that two gateways use.
+    pub gateway_twins: Vec<GatewayTwins>,
+    /// Times that the tables were found to be rolled back.
+    pub rollbacks: Vec<Rollback>,
+}
+
+/// How much of one kind is in the lake.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LakeContents {
+    /// The kind.
+    pub kind: &'static str,
+    /// How the objects are written: parquet, shard, dead, newer or removed.
+    pub format: &'static str,
+    /// Objects.
+    pub objects: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// An id that two gateways use; their records are not mixed, since their logs are two.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GatewayTwins {
+    /// The site.
+    pub site: String,
+    /// The id.
+    pub gateway: String,
+    /// Their logs.
+    pub epochs: Vec<String>,
+    /// When one of them was last seen.
+    #[schema(value_type = String, format = DateTime)]
+    pub seen_at: Timestamp,
+}
+
+/// The tables knew less than a gateway had been told.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Rollback {
+    /// When it was noticed.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The gateway, `<site>/<gateway>`.
+    pub gateway: String,
+    /// Of which kind.
+    pub kind: &'static str,
+    /// Every number below was archived, as the gateway had been told.
+    pub told: u64,
+    /// Every number below is, as the tables had it.
+    pub known: u64,
 }

@@ -65,6 +65,7 @@ fn bounded() -> OpenApiRouter<Shared> {
         .routes(routes!(samples::sample))
         .routes(routes!(samples::picture))
         .routes(routes!(samples::input))
+        .routes(routes!(about::lake))
         .routes(routes!(about::version))
 }
 

@@ -39,6 +39,7 @@ use crate::{
     ingest::{self, Ingest},
     lake::Reader,
     objects::Server,
+    upkeep,
 };
 
 /// How long the start waits for the bus before it says ready without it.
@@ -57,6 +58,7 @@ pub struct App {
     pub(super) tables: Option<Tables>,
     pub(super) ingest: Option<Ingest>,
     pub(super) presence: Option<Presence>,
+    pub(super) upkeep: Option<upkeep::Work>,
     pub(super) metrics: HubMetrics,
 }
 
@@ -118,6 +120,10 @@ pub(super) async fn build(loaded: &Loaded<HubConfig>, state: StateDir, stop: Sto
         (Some(lake), Some(url)) if config.has(Role::Ingest) => Some(builder.ingest(lake, url)?),
         _ => None,
     };
+    let upkeep = match &lake {
+        Some(lake) if ingest.is_some() => Some(builder.upkeep(lake)),
+        _ => None,
+    };
     let api = match (&lake, &url) {
         (Some(lake), Some(url)) if config.has(Role::Api) => {
             Some(builder.api(lake, url, ingest.as_ref(), stop.token()).await?)
@@ -127,8 +133,10 @@ pub(super) async fn build(loaded: &Loaded<HubConfig>, state: StateDir, stop: Sto
 
     let sources = Sources {
         ingest: ingest.as_ref().map(|ingest| ingest.stats.clone()),
+        upkeep: upkeep.as_ref().map(|upkeep| upkeep.stats.clone()),
         api: api.as_ref().map(|api| api.shared.facts.clone()),
         directory: api.as_ref().map(|api| api.directory.clone()),
+        findings: api.as_ref().map(|api| api.findings.clone()),
     };
     let metrics = HubMetrics::new(sources);
     let router = builder.router(&metrics, api.as_ref().map(|api| &api.shared));
@@ -151,6 +159,7 @@ pub(super) async fn build(loaded: &Loaded<HubConfig>, state: StateDir, stop: Sto
         tables: lake.map(|lake| lake.index.tables().clone()),
         ingest,
         presence: api.map(|api| api.presence),
+        upkeep,
         metrics,
         state,
     })
@@ -184,6 +193,7 @@ struct ApiParts {
     shared: api::Shared,
     directory: Directory,
     presence: Presence,
+    findings: upkeep::Findings,
 }
 
 impl Builder<'_> {
@@ -257,6 +267,12 @@ impl Builder<'_> {
         let uri = self.config.tables_uri(self.state.path());
         let tables = Tables::open(&uri).await?;
         let index = LakeIndex::open(tables, now()).await?;
+        match upkeep::claim(&index, &objects, now()).await {
+            Ok(upkeep::Claim::Own) => {}
+            Ok(upkeep::Claim::Rebuild(why)) => return Err(Error::OtherLake(why)),
+            // objects that cannot be reached were told of above; ingest holds until they can
+            Err(error) => tracing::warn!(error = daemon::logs::chain(&error), "whose bucket it is cannot be seen yet"),
+        }
         Ok(LakeParts { index, objects, uri })
     }
 
@@ -287,6 +303,18 @@ impl Builder<'_> {
         Ok(ingest::start(options, parts))
     }
 
+    fn upkeep(&self, lake: &LakeParts) -> upkeep::Work {
+        let (section, retention) = (&self.config.lake, &self.config.retention);
+        let options = upkeep::Options {
+            interval: section.upkeep_interval.get(),
+            reader_grace: section.reader_grace.get(),
+            orphan_grace: section.orphan_grace.get(),
+            compact_after: section.compact_after.get(),
+            retention: retention.rules(),
+        };
+        upkeep::start(options, lake.index.clone(), lake.objects.clone())
+    }
+
     async fn api(
         &self,
         lake: &LakeParts,
@@ -306,10 +334,21 @@ impl Builder<'_> {
         let client = format!("sightline-hub-{}-api", self.instance);
         let mut options = places::bus(self.config, url, client, subscriptions)?;
         options.session_expiry = Duration::ZERO; // retained documents come again; nothing else is worth keeping
-        let presence = Presence::start(link::connect(options)?, prefix, directory.clone(), elsewhere);
+        let findings = upkeep::Findings::default();
+        let (watch, watching) = upkeep::Watch::new(lake.index.clone(), findings.clone());
+        self.tasks.spawn("watch", Kind::BestEffort, async move {
+            watching.await;
+            Ok::<(), BoxError>(())
+        });
+        let presence = Presence::start(link::connect(options)?, prefix, directory.clone(), elsewhere, watch);
         let parts = api::Parts {
             directory: directory.clone(),
-            lake: Arc::new(Lake(Reader::new(lake.index.clone(), lake.objects.clone()))),
+            lake: Arc::new(Lake {
+                reader: Reader::new(lake.index.clone(), lake.objects.clone()),
+                index: lake.index.clone(),
+                findings: findings.clone(),
+                stats: ingest.map(|ingest| ingest.stats.clone()),
+            }),
             gateway: self.gateway(),
             archive: ingest.map(|ingest| Arc::new(Archive(ingest.handle.clone())) as Arc<dyn api::Archive>),
             classifier: self.classifier(&limits).await?,
@@ -317,7 +356,7 @@ impl Builder<'_> {
             limits,
             stop,
         };
-        Ok(ApiParts { shared: api::Api::new(parts), directory, presence })
+        Ok(ApiParts { shared: api::Api::new(parts), directory, presence, findings })
     }
 
     /// The hub's model: opened, loaded and checked off the event loop.

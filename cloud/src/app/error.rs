@@ -45,6 +45,9 @@ pub enum Error {
     /// The tables.
     #[error("tables cannot be used: {0}")]
     Tables(#[from] store::tables::Error),
+    /// The tables are of another lake than the bucket, or empty beside a full one.
+    #[error("{0}")]
+    OtherLake(String),
     /// The model.
     #[error("the hub's model cannot be used: {0}")]
     Model(String),
@@ -59,7 +62,7 @@ impl Error {
         use store::{objects::ErrorKind as Objects, tables::ErrorKind as Tables};
         match self {
             Self::State(error) => error.exit_code(),
-            Self::File { .. } | Self::ObjectStore(_) => exit::STATE_UNUSABLE,
+            Self::File { .. } | Self::ObjectStore(_) | Self::OtherLake(_) => exit::STATE_UNUSABLE,
             Self::Listen(listen::Error::Insecure { .. }) | Self::Tls(_) | Self::Mqtt(_) | Self::Location(_) => {
                 exit::USAGE
             }

@@ -1,13 +1,18 @@
 //! The hub's metrics: every name in one enum. Roles count for themselves; what they count is copied here when asked for.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
 
+use contract::Timestamp;
 use daemon::metrics::{Exposition, Metrics};
 
 use crate::{
     api,
     directory::Directory,
     ingest::{Fact, Stats},
+    upkeep,
 };
 
 daemon::metric_names! {
@@ -21,6 +26,10 @@ daemon::metric_names! {
         Records = counter("sightline_hub_ingest_records_total", "Records accepted"),
         /// Records that came again.
         Duplicates = counter("sightline_hub_ingest_duplicates_total", "Records that had come before"),
+        /// Unchecked.
+        Unchecked = counter("sightline_hub_ingest_duplicates_unchecked_total", "Records that had come before and could not be compared with their first arrival"),
+        /// Differing.
+        Differing = counter("sightline_hub_ingest_duplicates_differing_total", "Records with the number of another record, kept aside"),
         /// Dropped, by reason.
         Dropped = counter("sightline_hub_ingest_dropped_total", "Messages, frames or records that were not accepted; their gateways send them again", ["reason"]),
         /// Dead letters.
@@ -45,6 +54,22 @@ daemon::metric_names! {
         CommitLatency = counter("sightline_hub_ingest_commit_latency_seconds_total", "Time from capture to commit, summed over rows, whole seconds"),
         /// Backlog.
         Backlog = gauge("sightline_hub_ingest_backlog_bytes", "Bytes accepted and not committed yet"),
+        /// Orphans.
+        Orphans = counter("sightline_hub_lake_orphans_deleted_total", "Objects that no commit named, deleted"),
+        /// Retention.
+        Removed = counter("sightline_hub_lake_removed_total", "Objects removed by retention"),
+        /// Compaction.
+        Compacted = counter("sightline_hub_lake_compacted_total", "Objects merged into others"),
+        /// Retired objects.
+        Deleted = counter("sightline_hub_lake_deleted_total", "Retired objects whose bytes were deleted"),
+        /// Upkeep failures.
+        UpkeepFailures = counter("sightline_hub_lake_upkeep_failures_total", "Turns of the lake's upkeep that failed and were repeated"),
+        /// Rebuild.
+        RebuildDue = gauge("sightline_hub_lake_rebuild_due", "1 while a rebuild of the tables is due"),
+        /// Rolled back.
+        RolledBack = counter("sightline_hub_lake_rolled_back_total", "Times that a gateway knew more than the tables, which had been rolled back"),
+        /// Twins.
+        Twins = gauge("sightline_hub_gateway_twins", "Gateway ids that two gateways use"),
         /// Requests.
         Requests = counter("sightline_hub_api_requests_total", "HTTP requests to the API"),
         /// Refused requests.
@@ -68,8 +93,10 @@ daemon::metric_names! {
 #[derive(Clone, Default)]
 pub(super) struct Sources {
     pub ingest: Option<Arc<Stats>>,
+    pub upkeep: Option<Arc<upkeep::Stats>>,
     pub api: Option<Arc<api::Facts>>,
     pub directory: Option<Directory>,
+    pub findings: Option<upkeep::Findings>,
 }
 
 /// The metrics and where they come from.
@@ -79,11 +106,13 @@ pub(super) struct HubMetrics {
     sources: Sources,
 }
 
-const INGEST: [(Metric, Fact); 12] = [
+const INGEST: [(Metric, Fact); 14] = [
     (Metric::Messages, Fact::Messages),
     (Metric::MessageBytes, Fact::Bytes),
     (Metric::Records, Fact::Records),
     (Metric::Duplicates, Fact::Duplicates),
+    (Metric::Unchecked, Fact::Unchecked),
+    (Metric::Differing, Fact::Differing),
     (Metric::Rejected, Fact::Rejected),
     (Metric::Newer, Fact::Newer),
     (Metric::Rows, Fact::Rows),
@@ -115,6 +144,9 @@ impl HubMetrics {
         if let Some(stats) = &self.sources.ingest {
             self.refresh_ingest(stats);
         }
+        if let Some(stats) = &self.sources.upkeep {
+            self.refresh_upkeep(stats);
+        }
         if let Some(facts) = &self.sources.api {
             let pairs = [
                 (Metric::Requests, &facts.requests),
@@ -128,10 +160,29 @@ impl HubMetrics {
                 self.metrics.counter(metric, &[]).set_total(value.load(Ordering::Relaxed));
             }
         }
+        if let Some(findings) = &self.sources.findings {
+            let now = Timestamp::from_system(SystemTime::now());
+            self.metrics.counter(Metric::RolledBack, &[]).set_total(findings.rollback_count());
+            self.metrics.gauge(Metric::Twins, &[]).set(findings.twins(now).len() as f64);
+        }
         if let Some(directory) = &self.sources.directory {
             self.metrics.gauge(Metric::Gateways, &[]).set(directory.count() as f64);
             self.metrics.counter(Metric::Unlisted, &[]).set_total(directory.refused());
         }
+    }
+
+    fn refresh_upkeep(&self, stats: &upkeep::Stats) {
+        let pairs = [
+            (Metric::Orphans, &stats.orphans),
+            (Metric::Removed, &stats.removed),
+            (Metric::Compacted, &stats.compacted),
+            (Metric::Deleted, &stats.deleted),
+            (Metric::UpkeepFailures, &stats.failures),
+        ];
+        for (metric, value) in pairs {
+            self.metrics.counter(metric, &[]).set_total(value.load(Ordering::Relaxed));
+        }
+        self.metrics.gauge(Metric::RebuildDue, &[]).set(stats.rebuild_due.load(Ordering::Relaxed) as f64);
     }
 
     fn refresh_ingest(&self, stats: &Stats) {

@@ -8,6 +8,7 @@ mod build;
 mod credentials;
 mod error;
 mod metrics;
+pub mod offline;
 mod places;
 mod presence;
 mod probe;
@@ -70,9 +71,12 @@ impl App {
     pub async fn shutdown(self, reason: &Reason, telemetry: Telemetry) -> u8 {
         let s = Duration::from_secs;
         let stats = self.ingest.as_ref().map(|ingest| ingest.stats.clone());
-        let (http, ingest, presence) = (self.http, self.ingest, self.presence);
+        let (http, ingest, presence, upkeep) = (self.http, self.ingest, self.presence, self.upkeep);
         let (s3, broker, tables) = (self.s3, self.broker, self.tables);
         let mut steps = Shutdown::new(SHUTDOWN_MAX).step("http", s(12), async move { http.end().await });
+        if let Some(upkeep) = upkeep {
+            steps = steps.step("upkeep", s(5), done(upkeep.end()));
+        }
         if let Some(ingest) = ingest {
             steps = steps.step("ingest", s(20), ingest.drain(s(18)));
         }

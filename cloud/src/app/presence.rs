@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use crate::{
     api::{Feed, Notice},
     directory::Directory,
+    upkeep::Watch,
 };
 
 /// The task that listens to the live lane.
@@ -28,7 +29,13 @@ pub(super) fn subscriptions(prefix: &str, with_feed: bool) -> Vec<link::Subscrip
 
 impl Presence {
     /// Starts the task. `feed` is given where records do not arrive in this process.
-    pub fn start(bus: (Session, Events), prefix: String, directory: Directory, feed: Option<Feed>) -> Self {
+    pub fn start(
+        bus: (Session, Events),
+        prefix: String,
+        directory: Directory,
+        feed: Option<Feed>,
+        watch: Watch,
+    ) -> Self {
         let (session, mut events) = bus;
         let task = tokio::spawn(async move {
             while let Some(event) = events.next().await {
@@ -36,6 +43,9 @@ impl Presence {
                 let Some(topic) = Topic::parse(&prefix, &message.topic) else { continue };
                 if let Some(feed) = feed.as_ref().filter(|feed| feed.is_watched()) {
                     announce(feed, &topic, &message.payload);
+                }
+                if let Topic::Status(who) = &topic {
+                    watch.heard(who, &message.payload);
                 }
                 directory.note(&topic, &message.payload, Timestamp::from_system(SystemTime::now()));
             }

@@ -1,4 +1,6 @@
-//! The command line: `run`, `check`, `print-config`.
+//! The command line: `run`, `check`, `print-config`, and the commands that look after the lake.
+
+mod lake;
 
 use std::path::PathBuf;
 
@@ -43,7 +45,9 @@ Examples:
   sightline-hub run
   sightline-hub run --state /var/lib/sightline --listen 127.0.0.1:8080
   SIGHTLINE_HUB__OBJECTS=s3://bucket/prefix sightline-hub check
-  sightline-hub run --config hub.toml --roles ingest,api";
+  sightline-hub run --config hub.toml --roles ingest,api
+  sightline-hub verify --from 2026-11-23T00:00:00Z
+  sightline-hub backup /backup/sightline.db";
 
 #[derive(Subcommand, Debug)]
 enum Command {
@@ -59,6 +63,8 @@ enum Command {
         #[command(flatten)]
         check: CheckArgs,
     },
+    #[command(flatten)]
+    Lake(lake::Task),
     /// Print the configuration that run would use, with where each value comes from; secrets are not shown.
     PrintConfig {
         #[command(flatten)]
@@ -79,7 +85,9 @@ struct Overrides {
 
 /// Runs the command line; gives the exit code.
 pub fn main(cli: Cli) -> u8 {
+    let none = Overrides::default();
     let (overrides, which) = match &cli.command {
+        Command::Lake(task) => (&none, Which::Lake(task)),
         Command::Run { overrides } => (overrides, Which::Run),
         Command::Check { overrides, check } => (overrides, Which::Check(check.json)),
         Command::PrintConfig { overrides } => (overrides, Which::Print),
@@ -91,12 +99,14 @@ pub fn main(cli: Cli) -> u8 {
     let state = cli.common.state_dir(STATE_DEFAULT);
     match which {
         Which::Print => print(&loaded),
+        Which::Lake(task) => lake::run(task, &cli.common, &loaded, &state),
         Which::Check(json) => in_runtime(async { app::check(&loaded, &state).await.print(json) }),
         Which::Run => run(&cli.common, &loaded, state),
     }
 }
 
-enum Which {
+enum Which<'c> {
+    Lake(&'c lake::Task),
     Run,
     Check(bool),
     Print,

@@ -94,6 +94,7 @@ impl HubConfig {
         if self.broker.message_max.0 > 256 << 20 {
             problems.add("broker.message_max", "must be at most 256MiB, which MQTT allows");
         }
+        self.lake.check(problems);
         let interval = self.ingest.flush_interval.get();
         if !(Duration::from_millis(50)..=Duration::from_secs(3600)).contains(&interval) {
             problems.add("ingest.flush_interval", "must lie between 50ms and 1h");

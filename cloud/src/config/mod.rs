@@ -1,6 +1,7 @@
 //! The hub's configuration: every key with its default, so that no file is needed on one machine.
 
 mod check;
+mod lake;
 mod place;
 mod sections;
 
@@ -9,6 +10,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use daemon::{telemetry::TelemetryConfig, tls::ServerTls};
 use serde::{Deserialize, Serialize};
 
+pub use lake::{LakeSection, RetentionSection, Rule};
 pub use place::{MqttPlace, ObjectsPlace};
 pub use sections::{BrokerSection, BrokerTls, InferenceSection, IngestSection, MqttClientSection, S3Section};
 
@@ -76,6 +78,10 @@ pub struct HubConfig {
     pub tls: Option<ServerTls>,
     /// From the archive lane to the lake.
     pub ingest: IngestSection,
+    /// The lake's upkeep.
+    pub lake: LakeSection,
+    /// How long records are kept, by kind.
+    pub retention: RetentionSection,
     /// The model behind `POST /api/v1/frames`.
     pub inference: InferenceSection,
     /// OpenTelemetry.
@@ -96,6 +102,8 @@ impl Default for HubConfig {
             s3: S3Section::default(),
             tls: None,
             ingest: IngestSection::default(),
+            lake: LakeSection::default(),
+            retention: RetentionSection::default(),
             inference: InferenceSection::default(),
             telemetry: TelemetryConfig::default(),
         }

@@ -29,6 +29,8 @@ pub struct Kept {
     pub why: String,
     /// What it needs to be read: a frame or record version; 0 for a dead letter.
     pub version: u16,
+    /// Whether its number belongs to another record: it is kept beside that one and accounts for nothing.
+    pub beside: bool,
 }
 
 /// One flush's worth.
@@ -40,6 +42,8 @@ pub struct Batch {
     pub dead: Vec<Kept>,
     /// Records of a newer version.
     pub newer: Vec<Kept>,
+    /// The hashes of the rows' records.
+    pub hashes: HashMap<StreamId, HashMap<u64, u64>>,
     /// The numbers that all of these, and gap records, account for.
     pub adds: HashMap<StreamId, (Principal, RangeSet)>,
     /// Who waits for the commit.
@@ -56,7 +60,12 @@ const ENTRY: usize = 256;
 impl Batch {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.adds.is_empty()
+        self.adds.is_empty() && self.dead.is_empty()
+    }
+
+    /// Notes the hash of a row's record.
+    pub fn hash(&mut self, id: StreamId, seq: u64, hash: u64) {
+        self.hashes.entry(id).or_default().insert(seq, hash);
     }
 
     /// Adds a row.
@@ -144,7 +153,9 @@ impl Batch {
             });
         }
         self.rows.retain(|_, rows| !rows.is_empty());
-        let stays = |kept: &Kept| !gone(StreamId { epoch: kept.address.epoch, kind: kept.kind }, kept.address.seq);
+        let stays = |kept: &Kept| {
+            kept.beside || !gone(StreamId { epoch: kept.address.epoch, kind: kept.kind }, kept.address.seq)
+        };
         self.dead.retain(stays);
         self.newer.retain(stays);
         for (id, (_, add)) in &mut self.adds {

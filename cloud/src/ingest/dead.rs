@@ -2,7 +2,7 @@
 
 use contract::Kind;
 use store::{
-    lake_index::{Format, LakeIndex, Object, ObjectQuery},
+    lake_index::{Exchange, Format, LakeIndex, Object, ObjectQuery},
     objects::Objects,
 };
 
@@ -36,7 +36,8 @@ async fn try_prune(
         held -= object.bytes;
         let key = [object.key];
         // out of the manifest first: an object that nothing names is harmless, a name without an object is not
-        if index.replace(&key, &[], RULE, now()).await? {
+        let exchange = Exchange { now: now(), old: &key, new: &[], samples: &[], why: RULE };
+        if index.exchange(&exchange).await? {
             objects.delete_many(&key).await?;
             index.forget(&key).await?;
             tracing::info!(key = key[0], "dead letter is removed: {RULE}");

@@ -5,7 +5,7 @@
 //! when it ends.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -14,24 +14,24 @@ use contract::{Principal, Timestamp};
 use daemon::{Backoff, CancellationToken};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use store::{
-    lake_index::{Advance, Commit, LakeIndex, Object, Outcome, Stream, StreamId},
-    objects::{Objects, PutOptions},
+    lake_index::{Advance, Commit, Hashes, LakeIndex, Object, Outcome, SampleRow, Stream, StreamId},
+    objects::Objects,
     tables,
 };
 
 use super::{
     batch::Batch,
-    build::{self, Built, Upload},
+    build::{self, Built},
     dead,
     stats::{Fact, Stats},
     traces::Traces,
 };
-use crate::lake;
+use crate::lake::{self, Upload};
 
+/// How long objects may wait for their commit before they are stored again: a third of the shortest grace of orphans.
+const STORED_MAX: Duration = Duration::from_secs(1200);
 /// Objects stored at a time.
 const UPLOADS: usize = 4;
-/// S3 takes 2 KiB of user metadata in all; ranges that need more stand in the Parquet metadata alone.
-const METADATA_MAX: usize = 1536;
 
 /// What it takes to flush.
 #[derive(Clone)]
@@ -84,10 +84,11 @@ impl Flusher {
             let built;
             (batch, built) = self.build(batch).await?;
             let rows = latency_facts(&batch);
-            let (objects, samples) = self.store(built).await?;
+            let stored = self.store(built).await?;
+            let objects = stored.objects.clone();
             traces.stored(&objects, |key| self.objects.uri(key));
             let mut attempt = Attempt { flusher: self, batch: &mut batch, versions: &mut versions, outage: None };
-            match attempt.commit(&objects, samples).await? {
+            match attempt.commit(stored).await? {
                 Some(streams) => {
                     self.count(&objects, rows);
                     last = streams;
@@ -121,20 +122,17 @@ impl Flusher {
         }
     }
 
-    async fn store(&self, built: Built) -> Result<(Vec<Object>, Vec<store::lake_index::SampleRow>), GaveUp> {
+    async fn store(&self, built: Built) -> Result<Stored, GaveUp> {
+        let since = Instant::now();
         // Boxed into a list first: a lazy one of borrowing futures cannot be shown to be `Send`.
         let uploads: Vec<_> = built.uploads.into_iter().map(|upload| self.put(upload).boxed()).collect();
         let objects = futures::stream::iter(uploads).buffered(UPLOADS).try_collect().await?;
-        Ok((objects, built.samples))
+        Ok(Stored { objects, samples: built.samples, hashes: built.hashes, since })
     }
 
     async fn put(&self, upload: Upload) -> Result<Object, GaveUp> {
-        let Upload { mut object, bytes, content_type } = upload;
-        let options = PutOptions {
-            content_type: Some(content_type.to_owned()),
-            metadata: metadata(&object),
-            if_none_match: false,
-        };
+        let options = lake::put_options(&upload);
+        let Upload { mut object, bytes, .. } = upload;
         let mut outage = None;
         loop {
             match self.objects.put(&object.key, bytes.clone(), options.clone()).await {
@@ -148,8 +146,13 @@ impl Flusher {
         }
     }
 
-    /// Objects that were stored for nothing. What stays behind is an orphan: nothing names it.
+    /// Objects that were stored for nothing. What stays behind is an orphan: nothing names it. After a commit that was
+    /// uncertain and happened all the same the manifest names them; so it is asked, and in doubt they stay.
     async fn remove(&self, objects: Vec<Object>) {
+        let Some(first) = objects.first() else { return };
+        if !matches!(self.index.object(&first.key).await, Ok(None)) {
+            return;
+        }
         let keys: Vec<_> = objects.into_iter().map(|object| object.key).collect();
         if let Err(error) = self.objects.delete_many(&keys).await {
             tracing::debug!(%error, "objects of a lost commit stay behind");
@@ -177,6 +180,14 @@ impl Flusher {
     }
 }
 
+/// What a flush has stored and not committed yet.
+struct Stored {
+    objects: Vec<Object>,
+    samples: Vec<SampleRow>,
+    hashes: Vec<Hashes>,
+    since: Instant,
+}
+
 /// One commit, repeated until it is decided.
 struct Attempt<'a> {
     flusher: &'a Flusher,
@@ -187,13 +198,13 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// The streams after the commit; `None` when the batch changed and its objects must be built again.
-    async fn commit(
-        &mut self,
-        objects: &[Object],
-        samples: Vec<store::lake_index::SampleRow>,
-    ) -> Result<Option<Vec<Stream>>, GaveUp> {
-        let mut commit = Commit { now: now(), advances: Vec::new(), objects: objects.to_vec(), samples };
+    async fn commit(&mut self, stored: Stored) -> Result<Option<Vec<Stream>>, GaveUp> {
+        let Stored { objects, samples, hashes, since } = stored;
+        let mut commit = Commit { now: now(), advances: Vec::new(), objects, samples, hashes };
         loop {
+            if since.elapsed() > STORED_MAX {
+                return Ok(None); // the reconciler of another process may soon take them for orphans
+            }
             commit.advances = self.batch.advances(self.versions);
             match self.flusher.index.commit(&commit).await {
                 Ok(Outcome::Committed(streams)) => {
@@ -285,17 +296,6 @@ pub(super) fn ended(outage: &mut Option<Outage>) {
     if let Some(outage) = outage.take() {
         tracing::info!(after_s = outage.since.elapsed().as_secs_f32(), what = outage.what, "it works again");
     }
-}
-
-fn metadata(object: &Object) -> BTreeMap<String, String> {
-    let mut facts = BTreeMap::from([
-        (lake::SCHEMA_KEY.to_owned(), object.schema.to_string()),
-        (lake::KIND_KEY.to_owned(), object.kind.to_string()),
-    ]);
-    if let Some(ranges) = serde_json::to_string(&object.holds).ok().filter(|json| json.len() <= METADATA_MAX) {
-        facts.insert(lake::RANGES_KEY.to_owned(), ranges);
-    }
-    facts
 }
 
 /// How many rows, and the sum of their ages in microseconds.

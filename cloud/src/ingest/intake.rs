@@ -12,7 +12,7 @@ use contract::{
     frame::{self, Frame, RecordParts},
 };
 use serde::Deserialize;
-use store::lake_index::{RangeSet, SEQ_END, StreamId};
+use store::lake_index::{Hashes, RangeSet, SEQ_END, StreamId};
 use tokio::sync::broadcast;
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
     assemble::{Assembled, Assembler, Limits},
     batch::{Batch, Kept},
     clocks::Clocks,
+    duplicates::{self, Compared, Duplicates, Second},
     stats::{Fact, Stats},
     streams::{Number, Streams},
 };
@@ -64,6 +65,8 @@ pub struct Intake {
     pub batch: Batch,
     /// Epochs that gap records name and whose owner is not known yet: to be asked before they come again.
     pub unknown: Vec<(Principal, Epoch)>,
+    /// Records that came with a known number, to be compared with the first.
+    pub duplicates: Duplicates,
     assembler: Assembler,
     clocks: Clocks,
     own_gaps: OwnGaps,
@@ -105,6 +108,7 @@ impl Intake {
             streams: Streams::default(),
             batch: Batch::default(),
             unknown: Vec::new(),
+            duplicates: Duplicates::default(),
             assembler: Assembler::new(limits),
             clocks: Clocks::default(),
             own_gaps: OwnGaps { gateway, boot_id, started: now, logs: HashMap::new() },
@@ -183,6 +187,13 @@ impl Intake {
         verdicts.collect()
     }
 
+    /// The lake's tables are others now, in a new incarnation: everything about them is asked again, and the hub's own gap
+    /// records go on in a new log.
+    pub fn new_incarnation(&mut self) {
+        self.streams.forget();
+        self.own_gaps.logs.clear();
+    }
+
     /// Forgets fragments that waited too long.
     pub fn expire(&mut self, now: Instant) {
         let before = self.assembler.dropped();
@@ -215,7 +226,7 @@ impl Intake {
         match self.streams.look(id, frame.address.seq) {
             Number::New => {}
             Number::Committed | Number::Pending => {
-                self.stats.count(Fact::Duplicates);
+                self.duplicate(lot, frame, kind);
                 return Passed::Verdict(Verdict::Duplicate);
             }
             Number::HeldBack => return refused(&self.stats, Fact::HeldBack),
@@ -232,6 +243,43 @@ impl Intake {
             Assembled::Contradicts => Passed::Verdict(Verdict::Refused),
             Assembled::TooLong => self.reject(lot, frame, kind, b"", "its fragments are longer than a record may be"),
         }
+    }
+
+    /// A number that is known: to be compared, where the record came in one piece.
+    fn duplicate(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind) {
+        self.stats.count(Fact::Duplicates);
+        let second = || Second {
+            from: lot.from.clone(),
+            address: frame.address,
+            kind,
+            received_at: lot.received_at,
+            bytes: Bytes::copy_from_slice(frame.payload),
+        };
+        let waits = frame.count == 1 && self.duplicates.add(second());
+        if !waits && frame.index == 0 {
+            self.stats.count(Fact::Unchecked);
+        }
+    }
+
+    /// Judges second arrivals of one stream by the hashes that are kept of it, by number.
+    pub fn compare(&mut self, seconds: Vec<Second>, kept: &[Hashes], now: Instant) {
+        for second in seconds {
+            match self.duplicates.compare(&second, kept) {
+                Compared::Same | Compared::Told => {}
+                Compared::Unchecked => self.stats.count(Fact::Unchecked),
+                Compared::Differs => self.keep_beside(second, now),
+            }
+        }
+    }
+
+    /// Another record has this number: this one is kept beside it, and somebody must look.
+    fn keep_beside(&mut self, second: Second, now: Instant) {
+        self.stats.count(Fact::Differing);
+        let Second { from, address, kind, received_at, bytes } = second;
+        tracing::error!(gateway = %from, record = %address, "a record differs from the one of its number that came first; it is kept under dead/");
+        let why = "differs from the record of its number that came first".to_owned();
+        let bytes = bytes.slice(..bytes.len().min(DEAD_BYTES_MAX));
+        self.batch.dead(Kept { owner: from, address, kind, received_at, bytes, why, version: 0, beside: true }, now);
     }
 
     /// A whole record with a right checksum: from here on its number is accounted for, whatever it is.
@@ -268,6 +316,8 @@ impl Intake {
             }
         }
         self.account(lot, frame, kind);
+        let id = StreamId { epoch: frame.address.epoch, kind };
+        self.batch.hash(id, frame.address.seq, duplicates::hash(bytes));
         Passed::Row(Box::new(record))
     }
 
@@ -317,6 +367,7 @@ impl Intake {
                 bytes: reframed(frame, record),
                 why: format!("version {version} is newer than this hub reads"),
                 version,
+                beside: false,
             },
             lot.now,
         );
@@ -337,6 +388,7 @@ impl Intake {
             bytes,
             why: why.to_owned(),
             version: 0,
+            beside: false,
         };
         self.batch.dead(kept, lot.now);
         let seq = frame.address.seq;

@@ -12,6 +12,7 @@ mod stats;
 mod assemble;
 mod batch;
 mod clocks;
+mod duplicates;
 mod intake;
 mod streams;
 

@@ -29,10 +29,13 @@ use super::{
     Handle, Stats,
     assemble::Limits,
     batch::Batch,
+    duplicates,
     flush::{Flushed, Flusher, Outage, chain, ended, now},
     handle::Submission,
     intake::{Intake, Lot, Verdict},
-    memory, upgrade,
+    memory,
+    streams::Number,
+    upgrade,
     watermark::{self, Owed, Publisher},
 };
 
@@ -40,6 +43,8 @@ use super::{
 const INBOX_MAX: usize = 64;
 /// Arrived records that a slow watcher may be behind.
 const ARRIVED_MAX: usize = 1024;
+/// Between two looks at what changes by time alone: fragments that waited too long, the lake's incarnation.
+const TICK: Duration = Duration::from_secs(5);
 /// When stopping, how long the bus must be quiet before what was sent counts as received.
 const QUIET: Duration = Duration::from_millis(300);
 /// When stopping, how long messages are taken at most.
@@ -115,8 +120,17 @@ pub fn start(options: Options, parts: Parts) -> Ingest {
         dead_bytes: options.dead_bytes,
         give_up: give_up.clone(),
     };
-    let shell =
-        Shell { options, intake, flusher, owed: owed.clone(), ready: parts.ready, in_flight: None, flight_weight: 0 };
+    let shell = Shell {
+        options,
+        intake,
+        flusher,
+        owed: owed.clone(),
+        ready: parts.ready,
+        in_flight: None,
+        flight_weight: 0,
+        incarnation: None,
+        looked_at: None,
+    };
     Ingest {
         handle: Handle::new(inbox_sender, arrived),
         stats,
@@ -159,6 +173,8 @@ struct Shell {
     ready: Component,
     in_flight: Option<JoinHandle<Flushed>>,
     flight_weight: usize,
+    incarnation: Option<String>,
+    looked_at: Option<Instant>,
 }
 
 /// What the loop woke up for.
@@ -173,6 +189,7 @@ enum Woken {
 impl Shell {
     async fn run(mut self, mut events: Events, mut inbox: mpsc::Receiver<Submission>, stop: CancellationToken) {
         loop {
+            self.look_at_incarnation().await;
             self.flusher.stats.set_backlog(self.intake.weight() + self.flight_weight);
             let room = self.intake.batch.weight < self.options.flush_bytes;
             if self.in_flight.is_none() && !self.intake.batch.is_empty() && (!room || self.due()) {
@@ -191,7 +208,10 @@ impl Shell {
                 Woken::Event(Some(event)) => self.event(event).await,
                 Woken::Event(None) | Woken::Submission(None) | Woken::Stop => break,
                 Woken::Submission(Some(submission)) => self.submission(submission).await,
-                Woken::Flushed(flushed) => self.flushed(flushed),
+                Woken::Flushed(flushed) => {
+                    self.flushed(flushed);
+                    self.compare_duplicates().await;
+                }
                 Woken::Timer => self.intake.expire(Instant::now()),
             }
         }
@@ -233,7 +253,6 @@ impl Shell {
     }
 
     fn wait(&self) -> Duration {
-        const TICK: Duration = Duration::from_secs(5); // for fragments that waited too long
         match self.intake.batch.since {
             Some(since) if self.in_flight.is_none() => {
                 self.options.flush_interval.saturating_sub(since.elapsed()).min(TICK)
@@ -251,6 +270,26 @@ impl Shell {
             Event::Down { reason } => self.ready.not_ready(format!("broker: {reason}")),
             Event::Message(message) => self.message(&message).await,
             _ => {}
+        }
+    }
+
+    /// Whether the tables are still those that were learnt: they may have been restored, rebuilt, or found to be rolled back,
+    /// by this process or another one.
+    async fn look_at_incarnation(&mut self) {
+        if self.looked_at.is_some_and(|at| at.elapsed() < TICK) {
+            return;
+        }
+        self.looked_at = Some(Instant::now());
+        // an outage is told of by who needs the tables
+        let Ok(lake) = self.flusher.index.identity().await else { return };
+        let before = self.incarnation.replace(lake.incarnation.clone());
+        if before.is_some_and(|before| before != lake.incarnation) {
+            tracing::warn!(
+                incarnation = lake.incarnation,
+                "the lake began a new incarnation; gateways state what they hold"
+            );
+            self.intake.new_incarnation();
+            self.owe_everyone().await;
         }
     }
 
@@ -275,6 +314,24 @@ impl Shell {
         }
         for (who, epoch) in std::mem::take(&mut self.intake.unknown) {
             self.learn_epoch(&who, epoch).await;
+        }
+        self.compare_duplicates().await;
+    }
+
+    /// Compares records that came a second time with the hash of the first, where that is committed.
+    async fn compare_duplicates(&mut self) {
+        let Intake { duplicates, streams, .. } = &mut self.intake;
+        let ready = duplicates.take(|second| streams.look(second.stream(), second.address.seq) == Number::Committed);
+        for (stream, seconds) in ready {
+            let (from, to) = duplicates::span(&seconds);
+            let kept = match self.flusher.index.hashes(stream, from, to).await {
+                Ok(kept) => kept,
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "second arrivals are not compared");
+                    Vec::new() // they count as unchecked
+                }
+            };
+            self.intake.compare(seconds, &kept, Instant::now());
         }
     }
 

@@ -26,6 +26,10 @@ facts! {
     Records,
     /// Records that were committed or on their way already.
     Duplicates,
+    /// Second arrivals with nothing to compare them with: compacted, or a gap stands for the number.
+    Unchecked,
+    /// Second arrivals of a number with other contents than the first, kept aside.
+    Differing,
     /// Messages of a topic that is not ours, or that are no bundle.
     NoBundle,
     /// Messages that end inside a frame.

@@ -104,6 +104,15 @@ impl Streams {
         }
     }
 
+    /// The tables are others now: nothing that was learnt of them counts. What is on its way stays so, and meets a conflict.
+    pub fn forget(&mut self) {
+        self.epochs.clear();
+        self.streams.retain(|_, mirror| !mirror.pending.is_empty());
+        for (id, mirror) in &mut self.streams {
+            mirror.stream = Stream { id: *id, version: 0, committed: RangeSet::new() };
+        }
+    }
+
     fn mirror(&mut self, id: StreamId) -> &mut Mirror {
         self.used += 1;
         let used = self.used;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use contract::{Kind, Timestamp, frame};
 use serde::Deserialize;
 use store::{
-    lake_index::{Commit, Format, LakeIndex, Object, ObjectQuery},
-    objects::{Objects, PutOptions},
+    lake_index::{Exchange, Format, LakeIndex, Object, ObjectQuery},
+    objects::Objects,
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     build,
     flush::{chain, now},
 };
-use crate::lake::{Record, Row};
+use crate::lake::{self, Record, Row};
 
 /// Why a tar of kept records leaves the manifest.
 const RULE: &str = "read after an upgrade";
@@ -70,18 +70,16 @@ async fn exchange(index: &LakeIndex, objects: &Objects, kept: &Object) -> Result
     let built = build::build(&mut batch, now())?;
     let mut new = Vec::new();
     for upload in built.uploads {
-        let mut object = upload.object;
-        let options = PutOptions { content_type: Some(upload.content_type.to_owned()), ..PutOptions::default() };
-        object.digest = objects.put(&object.key, upload.bytes, options).await?.digest;
-        new.push(object);
+        new.push(lake::put(objects, upload).await?);
     }
     let old = [kept.key.clone()];
-    if !index.replace(&old, &new, RULE, now()).await? {
+    let samples = &built.samples;
+    let exchange = Exchange { now: now(), old: &old, new: &new, samples, why: RULE };
+    if !index.exchange(&exchange).await? {
         let keys: Vec<_> = new.into_iter().map(|object| object.key).collect();
         objects.delete_many(&keys).await?;
         return Ok(0);
     }
-    index.commit(&Commit { now: now(), samples: built.samples, ..Commit::default() }).await?;
     objects.delete_many(&old).await?;
     index.forget(&old).await?;
     Ok(count)

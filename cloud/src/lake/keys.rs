@@ -2,6 +2,10 @@
 
 use contract::{Kind, Timestamp};
 
+/// What the keys of the lake's objects begin with: rows, pictures, dead letters, records of a newer version, and what
+/// retention removed. Nothing else in the bucket is the lake's.
+pub const PREFIXES: [&str; 5] = ["lake/", "shards/", "dead/", "newer/", "removed/"];
+
 /// An hour of the corrected clock, in UTC.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition {
@@ -32,6 +36,29 @@ impl Partition {
     pub fn kept_key(&self, prefix: &str, id: &str) -> String {
         format!("{prefix}/date={}/{id}.tar", self.date)
     }
+}
+
+impl Partition {
+    /// The partition that an object's key names.
+    pub fn of_key(key: &str) -> Option<Self> {
+        let part = |name: &str| key.split('/').find_map(|part| part.strip_prefix(name));
+        Some(Self { date: part("date=")?.to_owned(), hour: part("hour=")?.parse().ok()? })
+    }
+
+    /// When the hour begins; `None` for a date that is none.
+    pub fn begin(&self) -> Option<Timestamp> {
+        format!("{}T{:02}:00:00Z", self.date, self.hour).parse().ok()
+    }
+
+    /// Key of the record that says what retention removed.
+    pub fn removed_key(&self, id: &str) -> String {
+        format!("removed/date={}/hour={:02}/{id}.json", self.date, self.hour)
+    }
+}
+
+/// The kind that a Parquet object's key names.
+pub fn kind_of_key(key: &str) -> Option<Kind> {
+    key.split('/').find_map(|part| part.strip_prefix("kind="))?.parse().ok()
 }
 
 /// A new object's name: 48 bits of milliseconds, then 80 random ones, in hex, so that names sort by time.

@@ -1,8 +1,11 @@
 //! The lake's files: Parquet tables and tar shards, written and read.
 
 mod cells;
+mod facts;
 mod json;
 mod keys;
+mod pack;
+mod put;
 mod query;
 mod read;
 mod record;
@@ -12,13 +15,16 @@ mod shard;
 mod write;
 
 pub use cells::reason_name;
-pub use keys::{Partition, object_id};
+pub use facts::{FACTS_KEY, Facts};
+pub use keys::{PREFIXES, Partition, kind_of_key, object_id};
+pub use pack::{PARQUET, PackError, TAR, Upload, facts, holdings, parquet, sample_row, shard, span};
+pub use put::{put, put_options};
 pub use query::{Filter, Page, Position, QueryError, Reader};
-pub use read::{ReadError, count_rows, read_parquet};
+pub use read::{ReadError, count_rows, read_parquet, schema_version};
 pub use record::{Body, Record, Unreadable};
 pub use row::{Place, Row};
 pub use schema::schema;
-pub use shard::Shard;
+pub use shard::{Shard, tar_facts};
 pub use write::{KIND_KEY, RANGES_KEY, SCHEMA_KEY, WriteError, write_parquet};
 
 /// 128 random bits from the operating system: ids of objects and logs.

@@ -13,7 +13,7 @@ use contract::{
 };
 use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::ParquetError};
 
-use super::{Body, Place, Record, Row};
+use super::{Body, Place, Record, Row, SCHEMA_KEY};
 
 /// Rows decoded at a time; bounds what a reader holds beside the object itself.
 const BATCH_ROWS: usize = 4096;
@@ -56,6 +56,14 @@ pub fn read_parquet(kind: Kind, object: Bytes, mut each: impl FnMut(Row)) -> Res
 pub fn count_rows(object: Bytes) -> Result<u64, ReadError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(object)?;
     Ok(u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0))
+}
+
+/// The version of the row schema that a Parquet object was written with, by its footer.
+pub fn schema_version(object: Bytes) -> Result<u16, ReadError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(object)?;
+    let facts = builder.metadata().file_metadata().key_value_metadata();
+    let said = facts.and_then(|facts| facts.iter().find(|fact| fact.key == SCHEMA_KEY)?.value.as_deref());
+    Ok(said.and_then(|version| version.parse().ok()).unwrap_or(contract::lake::VERSION))
 }
 
 /// One row of a batch, by column name.

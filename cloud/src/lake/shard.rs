@@ -8,7 +8,7 @@ use std::{collections::HashSet, io};
 
 use contract::Timestamp;
 
-use super::{Place, Record};
+use super::{Place, Record, facts::FACTS_KEY, facts::Facts};
 
 /// A tar under construction, in memory: bounded by what ingest holds at a time.
 pub struct Shard {
@@ -21,6 +21,20 @@ impl Shard {
     /// An empty shard that will be the object `key`.
     pub fn new(key: String) -> Self {
         Self { key, tar: tar::Builder::new(Vec::new()), names: HashSet::new() }
+    }
+
+    /// An empty shard that says first what it will hold: in a pax global header, which readers of files pass over.
+    pub fn described(key: String, facts: &Facts) -> io::Result<Self> {
+        let mut shard = Self::new(key);
+        let record = pax_record(FACTS_KEY, &facts.json());
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::XGlobalHeader);
+        header.set_path("pax_global_header")?;
+        header.set_size(record.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        shard.tar.append(&header, record.as_bytes())?;
+        Ok(shard)
     }
 
     /// Adds a sample's files; `None` for a record that is no sample.
@@ -72,4 +86,30 @@ impl Shard {
         self.names.insert(name.clone());
         name
     }
+}
+
+/// What a tar says of itself; `None` for one that was written without a description.
+pub fn tar_facts(tar: &[u8]) -> io::Result<Option<Facts>> {
+    let Some(first) = tar::Archive::new(tar).entries()?.next() else { return Ok(None) };
+    let mut first = first?;
+    if !first.header().entry_type().is_pax_global_extensions() {
+        return Ok(None);
+    }
+    for extension in first.pax_extensions()?.into_iter().flatten() {
+        let extension = extension?;
+        if extension.key() == Ok(FACTS_KEY) {
+            return Ok(Some(serde_json::from_slice(extension.value_bytes())?));
+        }
+    }
+    Ok(None)
+}
+
+/// `<length> <key>=<value>\n`, where the length counts its own digits (POSIX.1-2001, pax).
+fn pax_record(key: &str, value: &str) -> String {
+    let rest = format!(" {key}={value}\n");
+    let mut length = rest.len() + 1;
+    while length != rest.len() + length.to_string().len() {
+        length = rest.len() + length.to_string().len();
+    }
+    format!("{length}{rest}")
 }

@@ -8,6 +8,7 @@ use contract::{
     record::{Input, Latency, Picture, Reason, ServedBy},
 };
 use sha2::Digest as _;
+use store::lake_index::Format;
 
 use super::*;
 
@@ -114,7 +115,8 @@ fn every_kind_reads_back_as_written() {
             place: place.clone(),
         };
         let mut rows = vec![row(2), row(0), row(1)];
-        let object = Bytes::from(write_parquet(kind, &mut rows, "[]").unwrap());
+        let facts = facts(Format::Parquet, kind, &rows, &Partition::of(rows[0].corrected_at()));
+        let object = Bytes::from(write_parquet(kind, &mut rows, &facts).unwrap());
         let mut back = Vec::new();
         read_parquet(kind, object.clone(), |row| back.push(row)).unwrap();
         assert_eq!(back, [row(0), row(1), row(2)], "{kind}");
@@ -122,14 +124,51 @@ fn every_kind_reads_back_as_written() {
     }
 }
 
+/// Rows with the facts that they make.
+fn described() -> (Vec<Row>, Facts) {
+    let row = |seq| Row {
+        record: Record { header: header(Kind::Event, seq), body: bodies().remove(1), blobs: Bytes::new() },
+        received_at: Timestamp(1_795_458_241_000_000),
+        clock_offset_us: 0,
+        place: None,
+    };
+    let rows = vec![row(2), row(7), row(3)];
+    let facts = facts(Format::Parquet, Kind::Event, &rows, &Partition::of(rows[0].corrected_at()));
+    (rows, facts)
+}
+
 #[test]
-fn metadata_says_version_and_ranges() {
-    let mut rows = [];
-    let object = Bytes::from(write_parquet(Kind::Event, &mut rows, r#"[{"x":1}]"#).unwrap());
+fn an_object_says_what_it_holds() {
+    let (mut rows, facts) = described();
+    let object = Bytes::from(write_parquet(Kind::Event, &mut rows, &facts).unwrap());
+    assert_eq!(schema_version(object.clone()).unwrap(), contract::lake::VERSION);
     let builder = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(object).unwrap();
-    let facts = builder.metadata().file_metadata().key_value_metadata().unwrap();
-    let facts: BTreeMap<_, _> = facts.iter().map(|f| (f.key.as_str(), f.value.as_deref().unwrap())).collect();
-    assert_eq!((facts[SCHEMA_KEY], facts[KIND_KEY], facts[RANGES_KEY]), ("1", "event", r#"[{"x":1}]"#));
+    let said = builder.metadata().file_metadata().key_value_metadata().unwrap();
+    let said: BTreeMap<_, _> = said.iter().map(|f| (f.key.as_str(), f.value.as_deref().unwrap())).collect();
+    let holds = r#"[{"site":"plant","gateway":"gw-1","epoch":"00000000000000000000000000000007","kind":"event","ranges":[[2,4],[7,8]]}]"#;
+    assert_eq!((said[SCHEMA_KEY], said[KIND_KEY], said[RANGES_KEY]), ("1", "event", holds));
+    assert_eq!(serde_json::from_str::<Facts>(said[FACTS_KEY]).unwrap(), facts);
+}
+
+/// The description is no file: who lists the tar's files does not see it.
+#[test]
+fn a_tar_says_what_it_holds_before_its_files() {
+    let (_, facts) = described();
+    for holes in [0, 9, 90, 900] {
+        let mut facts = facts.clone();
+        facts.holds[0].ranges.extend(&(0..holes).map(|n| 100 + 2 * n).collect());
+        let mut shard = Shard::described("shards/x.tar".to_owned(), &facts).unwrap();
+        let at = shard.file("a.jpg", b"a picture", Timestamp(0)).unwrap() as usize;
+        let (_, tar) = shard.finish().unwrap();
+        assert_eq!(&tar[at..at + 9], b"a picture");
+        assert_eq!(tar_facts(&tar).unwrap(), Some(facts));
+        let mut archive = tar::Archive::new(&tar[..]);
+        let files =
+            archive.entries().unwrap().map(|e| e.unwrap()).filter(|e| e.header().entry_type().is_file()).count();
+        assert_eq!(files, 1);
+    }
+    let (_, plain) = Shard::new("shards/y.tar".to_owned()).finish().unwrap();
+    assert_eq!(tar_facts(&plain).unwrap(), None);
 }
 
 #[test]

@@ -24,12 +24,13 @@ use parquet::{
 use super::{
     Row,
     cells::{Cell, Extract, extract},
+    facts::{FACTS_KEY, Facts},
     schema::{element, schema},
 };
 
 /// Key of the row schema's version in an object's metadata.
 pub const SCHEMA_KEY: &str = "sightline.schema";
-/// Key of the sequence ranges that an object holds, JSON [`super::Held`] list.
+/// Key of the sequence ranges that an object holds, a JSON list of [`store::lake_index::Holding`].
 pub const RANGES_KEY: &str = "sightline.ranges";
 /// Key of the kind of an object's rows.
 pub const KIND_KEY: &str = "sightline.kind";
@@ -45,10 +46,10 @@ pub struct WriteError {
     source: ParquetError,
 }
 
-/// Sorts `rows`, all of `kind`, and writes them as one Parquet file; `ranges` goes into its metadata.
-pub fn write_parquet(kind: Kind, rows: &mut [Row], ranges: &str) -> Result<Vec<u8>, WriteError> {
+/// Sorts `rows`, all of `kind`, and writes them as one Parquet file; `facts` go into its metadata.
+pub fn write_parquet(kind: Kind, rows: &mut [Row], facts: &Facts) -> Result<Vec<u8>, WriteError> {
     rows.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
-    encode(kind, rows, ranges).map_err(|source| WriteError { kind, rows: rows.len(), source })
+    encode(kind, rows, facts).map_err(|source| WriteError { kind, rows: rows.len(), source })
 }
 
 fn sort_key(row: &Row) -> (&str, &str, i64, u128, u64) {
@@ -56,16 +57,16 @@ fn sort_key(row: &Row) -> (&str, &str, i64, u128, u64) {
     (h.site.as_str(), h.gateway.as_str(), row.corrected_at().0, h.epoch.0, h.seq)
 }
 
-fn encode(kind: Kind, rows: &[Row], ranges: &str) -> Result<Vec<u8>, ParquetError> {
+fn encode(kind: Kind, rows: &[Row], facts: &Facts) -> Result<Vec<u8>, ParquetError> {
     let arrays = columns(kind).map(|column| array(kind, column, rows)).collect::<Result<Vec<_>, _>>()?;
     let schema = schema(kind);
     let batch = RecordBatch::try_new(schema.clone(), arrays)?;
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties(kind, ranges)?))?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties(kind, facts)?))?;
     writer.write(&batch)?;
     writer.into_inner()
 }
 
-fn properties(kind: Kind, ranges: &str) -> Result<WriterProperties, ParquetError> {
+fn properties(kind: Kind, facts: &Facts) -> Result<WriterProperties, ParquetError> {
     let fact = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
     let by = |name: &str| columns(kind).position(|c| c.name == name).and_then(|at| i32::try_from(at).ok());
     let sorted = ["site", "gateway", "corrected_at"].into_iter().filter_map(by);
@@ -78,7 +79,8 @@ fn properties(kind: Kind, ranges: &str) -> Result<WriterProperties, ParquetError
         .set_key_value_metadata(Some(vec![
             fact(SCHEMA_KEY, contract::lake::VERSION.to_string()),
             fact(KIND_KEY, kind.to_string()),
-            fact(RANGES_KEY, ranges.to_owned()),
+            fact(RANGES_KEY, serde_json::to_string(&facts.holds).unwrap_or_default()),
+            fact(FACTS_KEY, facts.json()),
         ]))
         .build())
 }

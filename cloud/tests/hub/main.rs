@@ -6,6 +6,10 @@ mod support;
 
 mod bad_input;
 mod broker;
+mod commands;
 mod faults;
+mod forged;
+mod outages;
 mod path;
 mod process;
+mod upkeep;

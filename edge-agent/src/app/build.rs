@@ -360,6 +360,7 @@ pub(crate) fn offline(session: u64) -> Vec<u8> {
         engine: None,
         epoch: None,
         holds: Default::default(),
+        archived: None,
     };
     serde_json::to_vec(&status).unwrap_or_default()
 }

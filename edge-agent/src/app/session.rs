@@ -84,6 +84,7 @@ impl Connection {
             engine: Some(engine_text(&shared.engines)),
             epoch: Some(shared.outbox.epoch()),
             holds: shared.outbox.holds(),
+            archived: None,
         };
         self.put(Topic::Status(shared.identity.principal()), &status);
     }

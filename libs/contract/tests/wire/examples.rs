@@ -150,6 +150,7 @@ pub fn status() -> GatewayStatus {
         engine: Some("ort-cpu".into()),
         epoch: Some(EPOCH),
         holds: BTreeMap::from([(Kind::Prediction, Holding { first: 5, next: 9 })]),
+        archived: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Advance, Binding, Commit, LakeIndex, Outcome, RANGES_MAX, SEQ_END, Stream, objects, samples,
+    Advance, Binding, Commit, LakeIndex, Outcome, RANGES_MAX, SEQ_END, Stream, hashes, objects, samples,
     streams::{bind, seen, stream, write_stream},
 };
 use crate::tables::{Error, Tx};
@@ -46,6 +46,7 @@ async fn in_transaction(tx: &Tx, commit: &Commit) -> Result<Outcome, Error> {
         objects::insert(tx, object, commit.now).await?;
     }
     samples::insert(tx, &commit.samples).await?;
+    hashes::insert(tx, &commit.hashes).await?;
     Ok(Outcome::Committed(current))
 }
 

@@ -5,7 +5,10 @@
 //! compares each stream's version with the one that the caller built upon, so that two writers can never commit one
 //! number twice, whoever holds a lease or believes to.
 
+mod backup;
 mod commit;
+mod hashes;
+mod manifest;
 mod objects;
 mod ranges;
 mod samples;
@@ -15,8 +18,8 @@ mod types;
 
 pub use ranges::RangeSet;
 pub use types::{
-    Advance, Binding, Commit, Count, Format, Holding, Identity, Object, ObjectQuery, Outcome, SampleInput, SampleQuery,
-    SampleRow, Stream, StreamId,
+    Advance, Binding, Commit, Count, EpochRow, Exchange, Format, Hashes, Holding, Identity, Manifest, Object,
+    ObjectQuery, Outcome, SampleInput, SampleQuery, SampleRow, Stream, StreamId,
 };
 
 use contract::Timestamp;
@@ -80,6 +83,32 @@ impl LakeIndex {
                 tx.sql("UPDATE lake SET incarnation = $1").bind(incarnation.as_str()).execute().await?;
                 identity(&tx).await
             })
+            .await
+    }
+
+    /// Ends one life of the lake because its tables were rolled back: a new incarnation, and a rebuild is due. Of several
+    /// hubs that notice, one does it; says whether it was this one.
+    pub async fn end_incarnation(&self, ended: &str, why: &str) -> Result<bool, Error> {
+        let incarnation = &random_id()?;
+        self.tables
+            .write(|tx| async move {
+                let sql = "UPDATE lake SET incarnation = $1, rebuild_due = $2 WHERE incarnation = $3";
+                Ok(tx.sql(sql).bind(incarnation.as_str()).bind(why).bind(ended).execute().await? > 0)
+            })
+            .await
+    }
+
+    /// Why the bucket may hold committed objects that the manifest does not name; `None` when it may not. As long as it
+    /// may, nothing in the bucket is an orphan.
+    pub async fn rebuild_due(&self) -> Result<Option<String>, Error> {
+        let sql = "SELECT rebuild_due FROM lake";
+        self.tables.read(|tx| async move { tx.sql(sql).fetch_one().await?.get("rebuild_due") }).await
+    }
+
+    /// Says that a rebuild is due, and why.
+    pub async fn ask_for_rebuild(&self, why: &str) -> Result<(), Error> {
+        self.tables
+            .write(|tx| async move { tx.sql("UPDATE lake SET rebuild_due = $1").bind(why).execute().await.map(drop) })
             .await
     }
 }

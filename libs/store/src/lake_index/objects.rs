@@ -1,9 +1,11 @@
 //! The manifest: which objects the lake consists of, and finding them by kind and time.
 
+use std::collections::BTreeSet;
+
 use contract::Timestamp;
 use sqlx::AssertSqlSafe;
 
-use super::{Count, Format, LakeIndex, Object, ObjectQuery, signed};
+use super::{Count, Exchange, Format, LakeIndex, Object, ObjectQuery, samples, signed};
 use crate::tables::{Error, Row, Tx};
 
 const COLUMNS: &str = "key, format, kind, date, hour, site, row_count, bytes, digest, captured_from, captured_to, \
@@ -47,6 +49,21 @@ impl LakeIndex {
             .await
     }
 
+    /// Every object that is not retired, by key.
+    pub async fn live_objects(&self) -> Result<Vec<Object>, Error> {
+        self.tables().read(|tx| async move { live(&tx).await }).await
+    }
+
+    /// Which keys from `first` to `last`, both included, the manifest knows, retired objects included.
+    pub async fn known_keys(&self, first: &str, last: &str) -> Result<BTreeSet<String>, Error> {
+        let sql = "SELECT key FROM lake_objects WHERE key >= $1 AND key <= $2";
+        self.tables()
+            .read(|tx| async move {
+                tx.sql(sql).bind(first).bind(last).fetch_all().await?.iter().map(|row| row.get("key")).collect()
+            })
+            .await
+    }
+
     /// How much is in the lake, by kind and format.
     pub async fn counts(&self) -> Result<Vec<Count>, Error> {
         let sql = "SELECT kind, format, count(*) AS objects, CAST(sum(row_count) AS BIGINT) AS row_sum, \
@@ -55,33 +72,13 @@ impl LakeIndex {
         self.tables().read(|tx| async move { tx.sql(sql).fetch_all().await?.iter().map(read_count).collect() }).await
     }
 
-    /// Replaces objects by others that hold the same rows, or (with nothing in `new`) removes them by a named rule.
+    /// Exchanges objects for others, in one transaction with the index of their samples.
     ///
-    /// All or nothing; `false`, and nothing is changed, when one of `old` is not there any more. Retired objects stay
-    /// listed by [`Self::retired_before`], so that readers that started earlier may finish before the bytes go.
-    pub async fn replace(&self, old: &[String], new: &[Object], why: &str, now: Timestamp) -> Result<bool, Error> {
-        self.tables()
-            .write(|tx| async move {
-                for key in old {
-                    let sql = "SELECT 1 FROM lake_objects WHERE key = $1 AND retired_at IS NULL";
-                    if tx.sql(sql).bind(key.as_str()).fetch_optional().await?.is_none() {
-                        return Ok(false);
-                    }
-                }
-                for key in old {
-                    tx.sql("UPDATE lake_objects SET retired_at = $2, retired_why = $3 WHERE key = $1")
-                        .bind(key.as_str())
-                        .bind(now.0)
-                        .bind(why)
-                        .execute()
-                        .await?;
-                }
-                for object in new {
-                    insert(&tx, object, now).await?;
-                }
-                Ok(true)
-            })
-            .await
+    /// All or nothing; `false`, and nothing is changed, when one of the old ones is not there any more. Retired objects stay
+    /// listed by [`Self::retired_before`], so that readers that started earlier may finish before the bytes go. The hashes
+    /// of the records in them go at once: what arrives a second time after that counts as unchecked.
+    pub async fn exchange(&self, exchange: &Exchange<'_>) -> Result<bool, Error> {
+        self.tables().write(|tx| async move { exchange_in(&tx, exchange).await }).await
     }
 
     /// Objects retired before a time, oldest first: their bytes can go, then [`Self::forget`] their rows.
@@ -96,12 +93,11 @@ impl LakeIndex {
             .await
     }
 
-    /// Removes the rows of retired objects whose bytes are gone, and of the samples in them.
+    /// Removes the rows of retired objects whose bytes are gone.
     pub async fn forget(&self, keys: &[String]) -> Result<(), Error> {
         self.tables()
             .write(|tx| async move {
                 for key in keys {
-                    tx.sql("DELETE FROM lake_samples WHERE shard = $1").bind(key.as_str()).execute().await?;
                     tx.sql("DELETE FROM lake_objects WHERE key = $1 AND retired_at IS NOT NULL")
                         .bind(key.as_str())
                         .execute()
@@ -111,6 +107,33 @@ impl LakeIndex {
             })
             .await
     }
+}
+
+async fn exchange_in(tx: &Tx, exchange: &Exchange<'_>) -> Result<bool, Error> {
+    for key in exchange.old {
+        let sql = "SELECT 1 FROM lake_objects WHERE key = $1 AND retired_at IS NULL";
+        if tx.sql(sql).bind(key.as_str()).fetch_optional().await?.is_none() {
+            return Ok(false);
+        }
+    }
+    for key in exchange.old {
+        let key = key.as_str();
+        let sql = "UPDATE lake_objects SET retired_at = $2, retired_why = $3 WHERE key = $1";
+        tx.sql(sql).bind(key).bind(exchange.now.0).bind(exchange.why).execute().await?;
+        tx.sql("DELETE FROM lake_samples WHERE shard = $1").bind(key).execute().await?;
+        tx.sql("DELETE FROM lake_hashes WHERE object = $1").bind(key).execute().await?;
+    }
+    for object in exchange.new {
+        insert(tx, object, exchange.now).await?;
+    }
+    samples::insert(tx, exchange.samples).await?;
+    Ok(true)
+}
+
+/// Every object that is not retired, by key.
+pub(super) async fn live(tx: &Tx) -> Result<Vec<Object>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM lake_objects WHERE retired_at IS NULL ORDER BY key");
+    tx.sql(AssertSqlSafe(sql)).fetch_all().await?.iter().map(read).collect()
 }
 
 pub(super) async fn insert(tx: &Tx, object: &Object, now: Timestamp) -> Result<(), Error> {

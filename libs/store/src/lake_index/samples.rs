@@ -63,6 +63,12 @@ impl LakeIndex {
     }
 }
 
+/// Every sample, by frame, region and number.
+pub(super) async fn all(tx: &Tx) -> Result<Vec<SampleRow>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM lake_samples ORDER BY frame_id, region, seq");
+    tx.sql(AssertSqlSafe(sql)).fetch_all().await?.iter().map(read).collect()
+}
+
 pub(super) async fn insert(tx: &Tx, samples: &[SampleRow]) -> Result<(), Error> {
     let (whole, rest) = samples.as_chunks::<BATCH>();
     let batches = whole.iter().map(|batch| batch.as_slice()).chain(rest.chunks(1));

@@ -2,7 +2,7 @@
 
 use crate::tables::Migrations;
 
-pub(super) const MIGRATIONS: Migrations = Migrations { set: "lake", steps: &[VERSION_1] };
+pub(super) const MIGRATIONS: Migrations = Migrations { set: "lake", steps: &[VERSION_1, VERSION_2] };
 
 /// `lake_streams.ranges` and `lake_objects.holds` are JSON: they are read whole and changed whole, and a row for each
 /// range would be a thousand rows a flush with a thousand gateways.
@@ -84,4 +84,22 @@ CREATE TABLE lake_samples (
 CREATE INDEX lake_samples_by_camera ON lake_samples (site, gateway, camera, corrected_at);
 CREATE INDEX lake_samples_by_time ON lake_samples (corrected_at);
 CREATE INDEX lake_samples_by_shard ON lake_samples (shard);
+";
+
+/// `lake.rebuild_due` says why the manifest may lack what the bucket holds; while it is set no object counts as an orphan.
+///
+/// `lake_hashes` holds eight bytes a record in the order of the numbers, a row a range: an hour of one gateway at 100
+/// records a second is 2.9 MB, and goes when the hour is compacted.
+const VERSION_2: &str = "
+ALTER TABLE lake ADD COLUMN rebuild_due TEXT;
+CREATE TABLE lake_hashes (
+    epoch TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    from_seq BIGINT NOT NULL,
+    to_seq BIGINT NOT NULL,
+    object TEXT NOT NULL,
+    hashes BYTEA NOT NULL,
+    PRIMARY KEY (epoch, kind, from_seq)
+);
+CREATE INDEX lake_hashes_by_object ON lake_hashes (object);
 ";

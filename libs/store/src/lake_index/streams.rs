@@ -7,7 +7,9 @@ use contract::{
     archived::{ArchivedEpoch, ArchivedKind},
 };
 
-use super::{Binding, LakeIndex, RangeSet, Stream, StreamId, WATERMARK_EPOCHS, WATERMARK_RANGES, identity, signed};
+use super::{
+    Binding, EpochRow, LakeIndex, RangeSet, Stream, StreamId, WATERMARK_EPOCHS, WATERMARK_RANGES, identity, signed,
+};
 use crate::tables::{Error, Row, Tx};
 
 impl LakeIndex {
@@ -90,7 +92,7 @@ pub(super) async fn write_stream(tx: &Tx, stream: &Stream, now: Timestamp) -> Re
     .map(drop)
 }
 
-async fn streams(tx: &Tx, epoch: Epoch) -> Result<Vec<Stream>, Error> {
+pub(super) async fn streams(tx: &Tx, epoch: Epoch) -> Result<Vec<Stream>, Error> {
     let sql = "SELECT kind, version, upto, ranges FROM lake_streams WHERE epoch = $1 ORDER BY kind";
     let rows = tx.sql(sql).bind(epoch.as_str()).fetch_all().await?;
     // A kind that this version does not know belongs to a newer hub that shares the tables; it is not ours to state.
@@ -110,6 +112,34 @@ async fn watermark(tx: &Tx, owner: &Principal) -> Result<Archived, Error> {
         epochs.push(ArchivedEpoch { epoch, kinds });
     }
     Ok(Archived { schema: contract::SCHEMA, lake: lake.lake, incarnation: lake.incarnation, epochs })
+}
+
+/// Every epoch, oldest first.
+pub(super) async fn epochs(tx: &Tx) -> Result<Vec<EpochRow>, Error> {
+    let sql = "SELECT epoch, site, gateway, bound_at, seen_at FROM lake_epochs ORDER BY bound_at, epoch";
+    let read = |row: &Row| {
+        let time = |column| row.get(column).map(Timestamp);
+        Ok(EpochRow {
+            epoch: row.parse("epoch")?,
+            owner: principal(row)?,
+            bound_at: time("bound_at")?,
+            seen_at: time("seen_at")?,
+        })
+    };
+    tx.sql(sql).fetch_all().await?.iter().map(read).collect()
+}
+
+/// Writes an epoch that is not there.
+pub(super) async fn insert_epoch(tx: &Tx, epoch: &EpochRow) -> Result<(), Error> {
+    tx.sql("INSERT INTO lake_epochs (epoch, site, gateway, bound_at, seen_at) VALUES ($1, $2, $3, $4, $5)")
+        .bind(epoch.epoch.as_str())
+        .bind(epoch.owner.site.as_str())
+        .bind(epoch.owner.gateway.as_str())
+        .bind(epoch.bound_at.0)
+        .bind(epoch.seen_at.0)
+        .execute()
+        .await
+        .map(drop)
 }
 
 fn archived(committed: &RangeSet) -> ArchivedKind {

@@ -54,6 +54,64 @@ pub struct Commit {
     pub objects: Vec<Object>,
     /// One row for each kept picture in the objects.
     pub samples: Vec<SampleRow>,
+    /// Hashes of the records in the objects, to tell a second arrival of a record from another one of its number.
+    pub hashes: Vec<Hashes>,
+}
+
+/// 64-bit hashes of the records of one range of numbers, kept until their object is exchanged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hashes {
+    /// The object that holds the records.
+    pub object: String,
+    /// Their stream.
+    pub stream: StreamId,
+    /// The number that the first hash belongs to; the others follow without a hole.
+    pub from: u64,
+    /// One a record.
+    pub hashes: Vec<u64>,
+}
+
+/// Objects that take the place of others, with the same rows; or, with a record of removal in `new`, with none.
+#[derive(Clone, Debug)]
+pub struct Exchange<'a> {
+    /// The hub's clock.
+    pub now: Timestamp,
+    /// Keys of the objects that go.
+    pub old: &'a [String],
+    /// The objects that come, already stored.
+    pub new: &'a [Object],
+    /// The index rows of samples in the objects that come.
+    pub samples: &'a [SampleRow],
+    /// Why: `compaction`, or the rule by which they are removed.
+    pub why: &'a str,
+}
+
+/// An epoch and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochRow {
+    /// The log.
+    pub epoch: Epoch,
+    /// The gateway that used it first.
+    pub owner: Principal,
+    /// When it was first seen, by the hub's clock.
+    pub bound_at: Timestamp,
+    /// When it was last seen.
+    pub seen_at: Timestamp,
+}
+
+/// The whole manifest as one moment had it.
+#[derive(Clone, Debug, Default)]
+pub struct Manifest {
+    /// The lake's id; when a manifest is written, `None` keeps the tables' own.
+    pub lake: Option<String>,
+    /// Every epoch.
+    pub epochs: Vec<EpochRow>,
+    /// What is committed of each stream.
+    pub streams: Vec<Stream>,
+    /// Every object that is not retired, by key.
+    pub objects: Vec<Object>,
+    /// The samples' index.
+    pub samples: Vec<SampleRow>,
 }
 
 /// Numbers added to one stream.
@@ -87,7 +145,8 @@ pub enum Outcome {
 }
 
 /// How an object is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Rows of one kind.
     Parquet,
@@ -97,10 +156,12 @@ pub enum Format {
     Dead,
     /// Records of a newer version, kept whole until they can be read.
     Newer,
+    /// What retention removed: no records, but the numbers that they had, and the rule.
+    Removed,
 }
 
 /// One object of the lake.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Object {
     /// Its key below the store's prefix.
     pub key: String,
@@ -283,14 +344,23 @@ impl Format {
             Self::Shard => "shard",
             Self::Dead => "dead",
             Self::Newer => "newer",
+            Self::Removed => "removed",
         }
+    }
+
+    /// Every format.
+    pub const ALL: [Format; 5] = [Self::Parquet, Self::Shard, Self::Dead, Self::Newer, Self::Removed];
+
+    /// Whether objects of this format account for the numbers that they hold. A shard does not: its rows do.
+    pub fn accounts(self) -> bool {
+        self != Self::Shard
     }
 }
 
 impl std::str::FromStr for Format {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Parquet, Self::Shard, Self::Dead, Self::Newer]
+        Self::ALL
             .into_iter()
             .find(|format| format.name() == text)
             .ok_or_else(|| format!("`{text}` is not a format of lake objects"))

@@ -182,6 +182,18 @@ impl Tables {
         })
     }
 
+    /// Writes a copy of an SQLite database, as one moment has it, to a file that is not there. Only for SQLite.
+    pub(crate) async fn vacuum_into(&self, path: &std::path::Path) -> Result<(), Error> {
+        match &self.pool {
+            Pool::Sqlite(pool, _) => {
+                let target = path.display().to_string();
+                let done = sqlx::query("VACUUM INTO $1").bind(target).execute(pool).await;
+                done.map(drop).map_err(|e| Error::from(e).at("copy", &self.shown))
+            }
+            Pool::Postgres(_) => Err(Error::other("only SQLite copies itself")),
+        }
+    }
+
     /// Tries the connection with a statement that reads.
     pub async fn check(&self) -> Result<(), Error> {
         self.read(|tx| async move { tx.sql("SELECT 1").execute().await.map(drop) }).await

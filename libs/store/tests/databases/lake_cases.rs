@@ -3,8 +3,8 @@
 use contract::{Digest, Epoch, Kind, Principal, Timestamp};
 use store::{
     lake_index::{
-        Advance, Binding, Commit, Format, Holding, LakeIndex, Object, ObjectQuery, Outcome, RANGES_MAX, RangeSet,
-        SEQ_END, SampleInput, SampleQuery, SampleRow, StreamId,
+        Advance, Binding, Commit, EpochRow, Exchange, Format, Hashes, Holding, LakeIndex, Manifest, Object,
+        ObjectQuery, Outcome, RANGES_MAX, RangeSet, SEQ_END, SampleInput, SampleQuery, SampleRow, Stream, StreamId,
     },
     tables::Tables,
 };
@@ -24,6 +24,10 @@ pub async fn all(databases: &Databases) {
     objects_are_found_by_time(&lake(databases, "objects").await).await;
     objects_are_replaced_whole(&lake(databases, "replaced").await).await;
     samples_are_found(&lake(databases, "samples").await).await;
+    hashes_are_kept_until_the_exchange(&lake(databases, "hashes").await).await;
+    a_manifest_is_written_and_read(&lake(databases, "manifest").await).await;
+    a_rollback_ends_an_incarnation_once(&lake(databases, "rollback").await).await;
+    a_backup_is_restored(databases).await;
 }
 
 async fn lake(databases: &Databases, name: &str) -> LakeIndex {
@@ -262,8 +266,9 @@ async fn objects_are_replaced_whole(lake: &LakeIndex) {
     let old = ["a".to_owned(), "b".to_owned()];
     let later = Timestamp(NOW.0 + 1);
     let (one, other) = ([object("ab", 1, 3)], [object("ba", 1, 3)]);
-    let (first, second) =
-        tokio::join!(lake.replace(&old, &one, "compaction", NOW), lake.replace(&old, &other, "compaction", NOW));
+    let exchange = |new| Exchange { now: NOW, old: &old, new, samples: &[], why: "compaction" };
+    let (one, other) = (exchange(&one), exchange(&other));
+    let (first, second) = tokio::join!(lake.exchange(&one), lake.exchange(&other));
     assert_eq!(u8::from(first.unwrap()) + u8::from(second.unwrap()), 1, "one of two compactions wins");
     assert_eq!(lake.counts().await.unwrap()[0].rows, 3);
     assert_eq!(lake.retired_before(NOW, 10).await.unwrap().len(), 0);
@@ -296,4 +301,119 @@ async fn samples_are_found(lake: &LakeIndex) {
     let next: Vec<_> =
         lake.samples(&SampleQuery { offset: 3, ..query }).await.unwrap().into_iter().map(|s| s.seq).collect();
     assert_eq!(next, [12, 10]);
+}
+
+async fn hashes_are_kept_until_the_exchange(lake: &LakeIndex) {
+    let stream = StreamId { epoch: EPOCH, kind: Kind::Prediction };
+    let row = |object: &str, from: u64, n: u64| Hashes {
+        object: object.to_owned(),
+        stream,
+        from,
+        hashes: (from..from + n).map(|seq| seq.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect(),
+    };
+    // more than one statement's worth of ranges
+    let many: Vec<_> = (0..70).map(|n| row("a", 100 + 4 * n, 3)).collect();
+    let hashes = [vec![row("a", 0, 10), row("b", 10, 5)], many].concat();
+    let all = Commit {
+        objects: vec![object("a", 1, 10), object("b", 1, 5)],
+        hashes: hashes.clone(),
+        ..commit(vec![advance(EPOCH, Kind::Prediction, 0, &[[0, 500]])])
+    };
+    lake.commit(&all).await.unwrap();
+    assert_eq!(lake.hashes(stream, 0, 1000).await.unwrap(), hashes);
+    assert_eq!(lake.hashes(stream, 9, 11).await.unwrap(), hashes[..2]);
+    assert_eq!(lake.hashes(stream, 9, 10).await.unwrap(), hashes[..1]);
+    assert!(lake.hashes(StreamId { kind: Kind::Event, ..stream }, 0, 1000).await.unwrap().is_empty());
+    let (old, new) = (["a".to_owned()], [object("c", 1, 10)]);
+    let done = lake.exchange(&Exchange { now: NOW, old: &old, new: &new, samples: &[], why: "compaction" }).await;
+    assert!(done.unwrap());
+    assert_eq!(lake.hashes(stream, 0, 1000).await.unwrap(), hashes[1..2]);
+}
+
+async fn a_manifest_is_written_and_read(lake: &LakeIndex) {
+    let before = lake.identity().await.unwrap();
+    lake.commit(&commit(vec![advance(Epoch(99), Kind::Event, 0, &[[0, 3]])])).await.unwrap();
+    lake.ask_for_rebuild("a test").await.unwrap();
+    assert_eq!(lake.rebuild_due().await.unwrap().as_deref(), Some("a test"));
+    let stream = Stream {
+        id: StreamId { epoch: EPOCH, kind: Kind::Prediction },
+        version: 0,
+        committed: RangeSet::from(vec![[0, 12], [15, 20]]),
+    };
+    let epoch = EpochRow { epoch: EPOCH, owner: principal("gw"), bound_at: Timestamp(1), seen_at: Timestamp(2) };
+    let manifest = Manifest {
+        lake: Some("0123".into()),
+        epochs: vec![epoch],
+        streams: vec![stream],
+        objects: vec![object("a", 1, 10), object("b", 2, 20)],
+        samples: vec![sample(1, "front", true), sample(2, "front", false)],
+    };
+    let identity = lake.write_manifest(&manifest, NOW).await.unwrap();
+    assert!(identity.lake == "0123" && identity.incarnation != before.incarnation);
+    assert_eq!(lake.rebuild_due().await.unwrap(), None);
+    let mut read = lake.manifest().await.unwrap();
+    // whoever built upon the tables before meets a conflict, whatever version he had
+    let version = std::mem::take(&mut read.streams[0].version);
+    assert!(version >= NOW.0 as u64);
+    assert_eq!((read.lake, read.epochs, read.streams), (manifest.lake, manifest.epochs, manifest.streams));
+    assert_eq!((&read.objects, &read.samples), (&manifest.objects, &manifest.samples));
+    assert_eq!(lake.live_objects().await.unwrap(), manifest.objects);
+    assert_eq!(lake.known_keys("a", "a").await.unwrap().len(), 1);
+    assert_eq!(lake.known_keys("0", "z").await.unwrap().len(), 2);
+    let stale = lake.commit(&commit(vec![advance(EPOCH, Kind::Prediction, 0, &[[20, 21]])])).await.unwrap();
+    assert!(matches!(stale, Outcome::Conflict(_)));
+}
+
+async fn a_rollback_ends_an_incarnation_once(lake: &LakeIndex) {
+    let first = lake.identity().await.unwrap();
+    let (a, b) = tokio::join!(
+        lake.end_incarnation(&first.incarnation, "rolled back"),
+        lake.end_incarnation(&first.incarnation, "rolled back")
+    );
+    assert_eq!(u8::from(a.unwrap()) + u8::from(b.unwrap()), 1);
+    let second = lake.identity().await.unwrap();
+    assert!(second.lake == first.lake && second.incarnation != first.incarnation);
+    assert_eq!(lake.rebuild_due().await.unwrap().as_deref(), Some("rolled back"));
+}
+
+async fn a_backup_is_restored(databases: &Databases) {
+    let from = lake(databases, "backup").await;
+    let samples: Vec<_> = (0..1200).map(|n| sample(n, "front", n % 2 == 0)).collect();
+    let hashes = vec![Hashes {
+        object: "a".into(),
+        stream: StreamId { epoch: EPOCH, kind: Kind::Sample },
+        from: 0,
+        hashes: vec![1, u64::MAX],
+    }];
+    let all = Commit {
+        objects: vec![object("a", 1, 10)],
+        samples,
+        hashes,
+        ..commit(vec![advance(EPOCH, Kind::Sample, 0, &[[0, 1200]]), advance(EPOCH, Kind::Gap, 0, &[[0, 1]])])
+    };
+    from.commit(&all).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup.db");
+    from.backup(&file, NOW).await.unwrap();
+    assert!(from.backup(&file, NOW).await.unwrap_err().to_string().contains("exists"));
+    let bytes = std::fs::read(&file).unwrap();
+
+    let into = lake(databases, "restored").await;
+    into.restore(&file, false, NOW).await.unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), bytes, "the backup is as it was");
+    let (old, new) = (from.manifest().await.unwrap(), into.manifest().await.unwrap());
+    assert_eq!((&old.lake, &old.epochs, &old.streams), (&new.lake, &new.epochs, &new.streams));
+    assert!(old.objects == new.objects && old.samples == new.samples && new.samples.len() == 1200);
+    let stream = StreamId { epoch: EPOCH, kind: Kind::Sample };
+    assert_eq!(from.hashes(stream, 0, 9).await.unwrap(), into.hashes(stream, 0, 9).await.unwrap());
+    assert_ne!(from.identity().await.unwrap().incarnation, into.identity().await.unwrap().incarnation);
+    assert!(into.rebuild_due().await.unwrap().unwrap().contains("restored"));
+
+    let refused = into.restore(&file, false, NOW).await.unwrap_err().to_string();
+    assert!(refused.contains("--replace"), "{refused}");
+    into.restore(&file, true, NOW).await.unwrap();
+    let nothing = folder.path().join("nothing.db");
+    std::fs::write(&nothing, "no database, but long enough to be taken for one ".repeat(40)).unwrap();
+    into.restore(&nothing, true, NOW).await.unwrap_err();
+    assert_eq!(into.manifest().await.unwrap().samples.len(), 1200);
 }
