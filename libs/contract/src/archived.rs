@@ -25,6 +25,7 @@ pub struct ArchivedEpoch {
     /// The log.
     pub epoch: Epoch,
     /// What is committed of each kind.
+    #[serde(deserialize_with = "crate::kind::known")]
     pub kinds: BTreeMap<Kind, ArchivedKind>,
 }
 
