@@ -7,6 +7,7 @@ mod bad_input;
 mod camera_to_lake;
 mod common;
 mod demo;
+mod documents;
 mod events_and_samples;
 mod failing_cameras;
 mod frames_by_rest;
