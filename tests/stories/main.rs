@@ -9,6 +9,7 @@ mod camera_to_lake;
 mod check;
 mod common;
 mod demo;
+mod documents;
 mod events_and_samples;
 mod failing_cameras;
 mod frames_by_rest;

@@ -1,6 +1,9 @@
 //! The hub's metrics: every name in one enum. Roles count for themselves; what they count is copied here when asked for.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use daemon::metrics::{Exposition, Metrics};
 
@@ -45,6 +48,8 @@ daemon::metric_names! {
         CommitLatency = counter("sightline_hub_ingest_commit_latency_seconds_total", "Time from capture to commit, summed over rows, whole seconds"),
         /// Backlog.
         Backlog = gauge("sightline_hub_ingest_backlog_bytes", "Bytes accepted and not committed yet"),
+        /// Oversize messages.
+        Oversize = counter("sightline_hub_broker_oversize_total", "Messages longer than the broker takes; their senders are cut off"),
         /// Requests.
         Requests = counter("sightline_hub_api_requests_total", "HTTP requests to the API"),
         /// Refused requests.
@@ -70,6 +75,7 @@ pub(super) struct Sources {
     pub ingest: Option<Arc<Stats>>,
     pub api: Option<Arc<api::Facts>>,
     pub directory: Option<Directory>,
+    pub oversize: Option<Arc<AtomicU64>>,
 }
 
 /// The metrics and where they come from.
@@ -114,6 +120,9 @@ impl HubMetrics {
     pub fn refresh(&self) {
         if let Some(stats) = &self.sources.ingest {
             self.refresh_ingest(stats);
+        }
+        if let Some(oversize) = &self.sources.oversize {
+            self.metrics.counter(Metric::Oversize, &[]).set_total(oversize.load(Ordering::Relaxed));
         }
         if let Some(facts) = &self.sources.api {
             let pairs = [

@@ -2,10 +2,7 @@
 //!
 //! Straight computation, run off the event loop. Built again from the same batch when another ingest was faster.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    io,
-};
+use std::{collections::BTreeMap, io};
 
 use contract::{Digest, Kind, Timestamp, frame::Address};
 use store::lake_index::{Format, Holding, Object, RangeSet, SampleInput, SampleRow};
@@ -162,11 +159,12 @@ fn sample_row(row: &Row) -> Option<SampleRow> {
     })
 }
 
-/// Records kept as they came, in one tar a kind: the bytes, and beside them a JSON with what is known of them.
+/// Records kept as they came, in one tar a kind and version, so that each is read as soon as its own version can be:
+/// the bytes, and beside them a JSON with what is known of them.
 fn kept(built: &mut Built, kept: &[Kept], format: Format, prefix: &str, now: Timestamp) -> Result<(), BuildError> {
-    let mut by_kind: HashMap<Kind, Vec<&Kept>> = HashMap::new();
-    kept.iter().for_each(|k| by_kind.entry(k.kind).or_default().push(k));
-    for (kind, kept) in by_kind {
+    let mut alike: BTreeMap<(Kind, u16), Vec<&Kept>> = BTreeMap::new();
+    kept.iter().for_each(|k| alike.entry((k.kind, k.version)).or_default().push(k));
+    for ((kind, version), kept) in alike {
         let partition = Partition::of(kept[0].received_at);
         let key = partition.kept_key(prefix, &lake::object_id(now));
         let mut shard = Shard::new(key.clone());
@@ -175,7 +173,7 @@ fn kept(built: &mut Built, kept: &[Kept], format: Format, prefix: &str, now: Tim
             let name = format!("{}_{}_{epoch}_{kind}_{seq}", one.owner.site, one.owner.gateway);
             let facts = serde_json::json!({
                 "site": one.owner.site, "gateway": one.owner.gateway, "epoch": epoch, "kind": kind, "seq": seq,
-                "received_at": one.received_at, "why": one.why, "version": one.version,
+                "received_at": one.received_at, "sent_at": one.sent_at, "why": one.why, "version": version,
             });
             shard.file(
                 &format!("{name}.{}", if format == Format::Dead { "record" } else { "frame" }),
@@ -198,7 +196,7 @@ fn kept(built: &mut Built, kept: &[Kept], format: Format, prefix: &str, now: Tim
             digest: Digest([0; 32]),
             captured: received,
             corrected: received,
-            schema: kept.iter().map(|k| k.version).max().unwrap_or(0),
+            schema: version,
             holds: holdings_of_kept(&kept),
         };
         built.uploads.push(Upload { object, bytes: bytes.into(), content_type: "application/x-tar" });

@@ -2,10 +2,16 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../../../tests/src/small_disk.rs"]
+#[expect(dead_code, reason = "not every test needs all of it")]
+mod small_disk;
 mod support;
 
 mod bad_input;
 mod broker;
 mod faults;
+mod living;
+mod newer;
 mod path;
 mod process;
+mod split;

@@ -63,18 +63,12 @@ impl LakeIndex {
         self.tables()
             .write(|tx| async move {
                 for key in old {
-                    let sql = "SELECT 1 FROM lake_objects WHERE key = $1 AND retired_at IS NULL";
-                    if tx.sql(sql).bind(key.as_str()).fetch_optional().await?.is_none() {
+                    if !is_there(&tx, key).await? {
                         return Ok(false);
                     }
                 }
                 for key in old {
-                    tx.sql("UPDATE lake_objects SET retired_at = $2, retired_why = $3 WHERE key = $1")
-                        .bind(key.as_str())
-                        .bind(now.0)
-                        .bind(why)
-                        .execute()
-                        .await?;
+                    retire(&tx, key, why, now).await?;
                 }
                 for object in new {
                     insert(&tx, object, now).await?;
@@ -111,6 +105,18 @@ impl LakeIndex {
             })
             .await
     }
+}
+
+/// Whether an object is in the manifest and not retired.
+pub(super) async fn is_there(tx: &Tx, key: &str) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM lake_objects WHERE key = $1 AND retired_at IS NULL";
+    Ok(tx.sql(sql).bind(key).fetch_optional().await?.is_some())
+}
+
+/// Takes an object out of the manifest; its row stays until its bytes are gone.
+pub(super) async fn retire(tx: &Tx, key: &str, why: &str, now: Timestamp) -> Result<(), Error> {
+    let sql = "UPDATE lake_objects SET retired_at = $2, retired_why = $3 WHERE key = $1";
+    tx.sql(sql).bind(key).bind(now.0).bind(why).execute().await.map(drop)
 }
 
 pub(super) async fn insert(tx: &Tx, object: &Object, now: Timestamp) -> Result<(), Error> {

@@ -54,6 +54,10 @@ pub struct Commit {
     pub objects: Vec<Object>,
     /// One row for each kept picture in the objects.
     pub samples: Vec<SampleRow>,
+    /// Objects that leave the manifest with this commit: the new ones hold their records from now on.
+    pub replaced: Vec<String>,
+    /// By which rule they leave it.
+    pub rule: &'static str,
 }
 
 /// Numbers added to one stream.
@@ -84,6 +88,8 @@ pub enum Outcome {
         /// Who used it first.
         owner: Principal,
     },
+    /// Nothing was changed: this object, which was to be replaced, is not in the manifest any more.
+    Gone(String),
 }
 
 /// How an object is written.
