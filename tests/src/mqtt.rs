@@ -84,9 +84,12 @@ pub struct Tls {
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+/// What one observer has seen, and the word that there is more.
+type Watched = Arc<(Mutex<Seen>, Condvar)>;
+
 thread_local! {
     /// What the observers of this thread see, for holding it against the document at the story's end.
-    static OBSERVED: RefCell<Vec<Arc<(Mutex<Seen>, Condvar)>>> = const { RefCell::new(Vec::new()) };
+    static OBSERVED: RefCell<Vec<Watched>> = const { RefCell::new(Vec::new()) };
     /// Payloads that this thread sent although they are wrong.
     static WRONG: RefCell<HashSet<Vec<u8>>> = RefCell::default();
 }
@@ -112,7 +115,7 @@ struct Seen {
 /// A subscriber that keeps what it sees.
 pub struct Observer {
     client: Client,
-    seen: Arc<(Mutex<Seen>, Condvar)>,
+    seen: Watched,
 }
 
 impl Observer {

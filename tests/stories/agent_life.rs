@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use world::{Config, Edge, Hub, Process, edge, runtime, story, wait};
 
-use crate::common::{free_port, one_camera, package, tiny};
+use crate::common::{free_port, one_camera, package};
 
 /// The next messages to systemd's socket, until one holds `word`.
 fn hear(socket: &UnixDatagram, word: &str) -> Result<()> {

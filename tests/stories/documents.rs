@@ -1,6 +1,5 @@
 //! What travels beside the records: a desired document and its answer, a camera's snapshot.
 
-use anyhow::Result;
 use serde_json::json;
 use world::{Config, Edge, Hub, story};
 

@@ -1,7 +1,7 @@
 //! The same binary in several processes, each with some of the roles: what one commits, the other answers.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead, BufReader, Write as _},
     net::TcpStream,
     path::Path,
 };

@@ -112,7 +112,9 @@ mod tests {
     #[test]
     fn what_is_taken_out_is_not_sent_again() {
         let mut inflight = Inflight::new();
-        (0..6).for_each(|i| drop(inflight.insert(i)));
+        for i in 0..6 {
+            let _ = inflight.insert(i);
+        }
         assert_eq!(inflight.take(|i| i % 2 == 1), [1, 3, 5]);
         inflight.reconnected();
         let again: Vec<i32> = std::iter::from_fn(|| inflight.send_again(9).map(|(_, item)| *item)).collect();

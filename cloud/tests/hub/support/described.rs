@@ -34,9 +34,9 @@ impl Described {
         Self { _session: session, heard }
     }
 
-    /// The last message of a topic.
-    pub fn last(&self, topic: &str) -> Option<Message> {
-        self.heard.lock().unwrap().iter().rfind(|message| message.topic == topic).cloned()
+    /// What `look` sees in the last message of a topic.
+    pub fn last<T>(&self, topic: &str, look: impl FnOnce(&Message) -> T) -> Option<T> {
+        self.heard.lock().unwrap().iter().rfind(|message| message.topic == topic).map(look)
     }
 
     /// Fails naming every message that the document does not describe.
