@@ -12,6 +12,9 @@ mod fixture;
 mod multipart;
 #[path = "objects/rejected.rs"]
 mod rejected;
+#[path = "../../tests/src/small_disk.rs"]
+#[expect(dead_code, reason = "not every test needs all of it")]
+mod small_disk;
 
 /// Not a test: the server that `crash` starts as a child and kills.
 #[test]

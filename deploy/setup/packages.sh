@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that building, testing and running Sightline need, if any is missing.
 #
-#   deploy/setup/packages.sh             install what is missing (with sudo when not root)
-#   deploy/setup/packages.sh --check     only say what is missing; exit 1 when something is
+#   deploy/setup/packages.sh [MORE...]         install what is missing (with sudo when not root), MORE packages included
+#   deploy/setup/packages.sh --check [MORE...] only say what is missing; exit 1 when something is
 #
 # Does nothing, and asks for no rights, when everything is there.
 set -eu
@@ -26,15 +26,20 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     exit 1
 fi
 
+check=no
+if [ "${1-}" = --check ]; then
+    check=yes
+    shift
+fi
 missing=""
-for package in $packages; do
+for package in $packages "$@"; do
     state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$state" = installed ] || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 
 install="apt-get install -y --no-install-recommends$missing"
-if [ "${1-}" = --check ]; then
+if [ "$check" = yes ]; then
     echo "packages: missing:$missing" >&2
     exit 1
 fi

@@ -9,7 +9,8 @@ use std::{
 
 use daemon::{
     check::Report,
-    state::{Lock, StateDir},
+    listen,
+    state::{Found, StateDir},
 };
 use tokio::runtime::Handle;
 
@@ -30,17 +31,15 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Looks at everything; the report says what is wrong.
 pub async fn run(config: &Config, state: &Path) -> Report {
     let mut report = Report::new();
-    match StateDir::open(state, Lock::Exclusive) {
-        Ok(dir) => report.ok("state folder", dir.path().display().to_string()),
-        Err(error @ daemon::state::Error::Locked { .. }) => {
-            report.warning("state folder", error.to_string(), "fine if that is the agent that runs already");
-        }
-        Err(error) => report.failed("state folder", error.to_string(), None),
+    let running = check_state(state, &mut report);
+    check_admin(config, running, &mut report);
+    if let Some(outcome) = daemon::telemetry::probe(&config.telemetry).await {
+        report.result("telemetry", outcome);
     }
     check_models(config, &mut report);
     let identity = Identity::new(config.site.clone(), config.gateway.clone());
     match check_link(config, &identity, PATIENCE).await {
-        Ok(()) => report.ok("broker", config.mqtt.url.clone()),
+        Ok(()) => report.ok("broker", daemon::config::without_secrets(&config.mqtt.url)),
         Err(error) => report.failed("broker", daemon::logs::chain(error.as_ref()), Some(broker_advice(config))),
     }
     if let Err(error) = gstreamer::init() {
@@ -54,6 +53,30 @@ pub async fn run(config: &Config, state: &Path) -> Report {
         check_camera(id, camera, &mut report).await;
     }
     report
+}
+
+/// Whether an agent runs on this folder now.
+fn check_state(state: &Path, report: &mut Report) -> bool {
+    let (name, shown) = ("state folder", state.display());
+    match StateDir::probe(state) {
+        Ok(Found::Free) => report.ok(name, shown.to_string()),
+        Ok(Found::Absent) => report.ok(name, format!("{shown} will be made")),
+        Ok(Found::InUse { pid }) => {
+            let by = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+            report.warning(name, format!("{shown} is in use by {by}"), "fine if that is the agent that runs already");
+            return true;
+        }
+        Err(error) => report.failed(name, error.to_string(), None),
+    }
+    false
+}
+
+fn check_admin(config: &Config, running: bool, report: &mut Report) {
+    let address = config.admin.listen;
+    if running && address.port() != 0 {
+        return report.ok("admin.listen", format!("{address} is not tried: an agent is running and has it"));
+    }
+    report.result("admin.listen", listen::bind(address, "admin.listen").map(|_| address.to_string()));
 }
 
 fn broker_advice(config: &Config) -> String {

@@ -50,6 +50,11 @@ pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// A duration of so many microseconds.
+pub fn duration(us: u64) -> Duration {
+    Duration::from_micros(us)
+}
+
 /// The wall clock now.
 pub fn wall() -> Timestamp {
     Timestamp::from_system(std::time::SystemTime::now())

@@ -58,9 +58,11 @@ impl Live {
         self.publish(Publication::new(topic, json).expiring(FRESH).content_type(JSON));
     }
 
-    /// An event: sent until the broker has it, while it is fresh.
+    /// An event: with an acknowledgement, so that the broker keeps it for subscribers that are away for a moment; sent once
+    /// all the same.
     pub fn event(&self, topic: &str, json: Vec<u8>) {
-        self.publish(Publication::new(topic, json).expiring(FRESH_EVENT).content_type(JSON).at_least_once());
+        let publication = Publication::new(topic, json).expiring(FRESH_EVENT).content_type(JSON);
+        self.publish(publication.at_least_once_but_never_again());
     }
 
     /// A JPEG.
@@ -141,6 +143,14 @@ impl Board {
         Some((topic.clone(), place.document.clone()))
     }
 
+    /// The document of a topic could not be handed over.
+    pub fn still_due(&self, topic: &str) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get_mut(topic) {
+            place.due = true;
+        }
+    }
+
     /// Waits until something may be due.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -181,5 +191,7 @@ mod tests {
         assert_eq!(board.next_due(), None);
         board.all_due();
         assert_eq!(board.next_due().unwrap().0, "a");
+        board.still_due("a");
+        assert_eq!((board.next_due().unwrap().0.as_str(), board.next_due()), ("a", None));
     }
 }

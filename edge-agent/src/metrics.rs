@@ -40,12 +40,14 @@ daemon::metric_names! {
         BatchJobs = counter("sightline_engine_inputs_total", "Inputs in those batches"),
         /// Failed batches.
         BatchFailures = counter("sightline_engine_failures_total", "Batches that failed"),
+        /// Failing models.
+        EngineFailing = gauge("sightline_engine_failing", "Models whose last batch failed; /ready says which and why"),
         /// Samples.
         Samples = counter("sightline_samples_kept_total", "Samples in the outbox"),
         /// Sample bytes.
         SampleBytes = counter("sightline_samples_kept_bytes_total", "Bytes of those samples"),
         /// Dropped samples.
-        SamplesDropped = counter("sightline_samples_dropped_total", "Pictures not encoded", ["reason"]),
+        SamplesDropped = counter("sightline_samples_dropped_total", "Pictures that were to be kept and are not: busy, failed, or over the day's budget", ["reason"]),
         /// Outbox records.
         OutboxRecords = gauge("sightline_outbox_records", "Records that are not archived yet", ["kind"]),
         /// Outbox bytes.
@@ -128,11 +130,13 @@ impl AgentMetrics {
         self.total(Metric::Batches, &[], &engine.batches);
         self.total(Metric::BatchJobs, &[], &engine.jobs);
         self.total(Metric::BatchFailures, &[], &engine.failures);
+        self.gauge(Metric::EngineFailing, &[], engine.failing().len() as f64);
         let samples = &shared.samples;
         self.total(Metric::Samples, &[], &samples.kept);
         self.total(Metric::SampleBytes, &[], &samples.bytes);
         self.total(Metric::SamplesDropped, &["busy"], &samples.dropped);
         self.total(Metric::SamplesDropped, &["failed"], &samples.failed);
+        self.total(Metric::SamplesDropped, &["budget"], &samples.over_budget);
         let live = &shared.live.counts;
         self.total(Metric::LiveSent, &[], &live.sent);
         self.total(Metric::LiveDropped, &["offline"], &live.dropped_offline);

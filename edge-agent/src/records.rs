@@ -19,7 +19,7 @@ use crate::{
     outbox::Outbox,
     region::{
         events::{Change, Hysteresis, Rule},
-        sampling::{Policy, Sampler},
+        sampling::{Decision, Policy, Sampler},
     },
     sampler::{SampleJob, Samples},
     state,
@@ -141,8 +141,13 @@ impl Results for Recorder {
         if region.plan.shared.requested.swap(false, Ordering::Relaxed) {
             region.sampler.request();
         }
-        let kept = self.samples.budget(|budget| region.sampler.decide(now, best_score, change.is_some(), budget));
-        let Some((reason, picture)) = kept.zip(job.picture.take()) else { return };
+        let decision = self.samples.budget(|budget| region.sampler.decide(now, best_score, change.is_some(), budget));
+        let reason = match decision {
+            Decision::Pass => return,
+            Decision::OverBudget => return self.samples.over_budget(),
+            Decision::Keep(reason) => reason,
+        };
+        let Some(picture) = job.picture.take() else { return };
         self.samples.offer(SampleJob {
             reason,
             picture,

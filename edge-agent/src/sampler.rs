@@ -82,6 +82,8 @@ pub struct SampleCounts {
     pub dropped: AtomicU64,
     /// Pictures that could not be encoded.
     pub failed: AtomicU64,
+    /// Not kept since the day's budget was spent.
+    pub over_budget: AtomicU64,
 }
 
 /// The thread's side.
@@ -100,11 +102,11 @@ pub fn new(
     identity: Identity,
     outbox: Arc<Outbox>,
     live: Arc<Live>,
-    budget: Budget,
+    budget: Arc<Mutex<Budget>>,
     quality: u8,
 ) -> (Samples, SampleThread, Arc<SampleCounts>) {
     let (sender, receiver) = mpsc::sync_channel(WAITING);
-    let (budget, counts) = (Arc::new(Mutex::new(budget)), Arc::new(SampleCounts::default()));
+    let counts = Arc::new(SampleCounts::default());
     let samples = Samples { work: sender, budget: budget.clone(), counts: counts.clone() };
     let thread = SampleThread { work: receiver, budget, counts: counts.clone(), identity, outbox, live, quality };
     (samples, thread, counts)
@@ -114,6 +116,11 @@ impl Samples {
     /// Looks at the budget.
     pub fn budget<T>(&self, look: impl FnOnce(&Budget) -> T) -> T {
         look(&self.budget.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts a picture that the day's budget did not allow.
+    pub fn over_budget(&self) {
+        self.counts.over_budget.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Hands a picture over, if there is room.

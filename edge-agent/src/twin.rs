@@ -7,6 +7,7 @@ use contract::{
     CameraId, Digest, RegionId, SCHEMA,
     twin::{Desired, Effective, Outcome, Reported, ReportedModel},
 };
+use serde::{Deserialize, Serialize};
 
 /// A region's model, as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,43 +22,58 @@ pub struct RegionModel {
     pub pinned: bool,
 }
 
+/// The desired document that was last accepted; it survives a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Who decides.
+    pub authority: String,
+    /// Its generation.
+    pub generation: u64,
+}
+
 /// The machine.
 #[derive(Clone, Debug)]
 pub struct Twin {
     config: BTreeMap<String, Effective>,
     models: Vec<RegionModel>,
-    authority: Option<String>,
-    generation: u64,
+    accepted: Option<Accepted>,
     outcome: Outcome,
     reason: Option<String>,
 }
 
 impl Twin {
-    /// Nothing desired yet.
-    pub fn new(config: BTreeMap<String, Effective>, models: Vec<RegionModel>) -> Self {
-        Self { config, models, authority: None, generation: 0, outcome: Outcome::None, reason: None }
+    /// Nothing desired yet in this run; `accepted` is what the last run had accepted.
+    pub fn new(config: BTreeMap<String, Effective>, models: Vec<RegionModel>, accepted: Option<Accepted>) -> Self {
+        Self { config, models, accepted, outcome: Outcome::None, reason: None }
     }
 
-    /// A desired document came; an empty one takes the last back and changes nothing.
-    pub fn desired(&mut self, payload: &[u8]) {
+    /// A desired document came; an empty one takes the last back and changes nothing. Whether [`Twin::accepted`] is another
+    /// than before, and must be kept.
+    pub fn desired(&mut self, payload: &[u8]) -> bool {
         if payload.is_empty() {
-            return;
+            return false;
         }
+        let before = self.accepted.clone();
         match serde_json::from_slice::<Desired>(payload) {
             Ok(desired) => self.apply(&desired),
             Err(error) => self.refuse(format!("the desired document cannot be read: {error}")),
         }
+        self.accepted != before
+    }
+
+    /// What was last accepted.
+    pub fn accepted(&self) -> Option<&Accepted> {
+        self.accepted.as_ref()
     }
 
     fn apply(&mut self, desired: &Desired) {
-        let known = self.authority.as_deref() == Some(desired.authority.as_str());
-        if known && desired.generation < self.generation {
-            let (old, new) = (desired.generation, self.generation);
-            return self.refuse(format!("generation {old} is older than {new}, which is in force"));
-        }
         // Generations of another authority say nothing about ours: its first one counts.
-        self.authority = Some(desired.authority.clone());
-        self.generation = desired.generation;
+        let known = self.accepted.as_ref().filter(|accepted| accepted.authority == desired.authority);
+        if let Some(newer) = known.map(|accepted| accepted.generation).filter(|newer| desired.generation < *newer) {
+            let old = desired.generation;
+            return self.refuse(format!("generation {old} is older than {newer}, which is in force"));
+        }
+        self.accepted = Some(Accepted { authority: desired.authority.clone(), generation: desired.generation });
         self.outcome = Outcome::Accepted;
         self.reason = self.not_applied(desired);
     }
@@ -95,8 +111,8 @@ impl Twin {
         };
         Reported {
             schema: SCHEMA,
-            authority: self.authority.clone(),
-            generation: self.generation,
+            authority: self.accepted.as_ref().map(|accepted| accepted.authority.clone()),
+            generation: self.accepted.as_ref().map_or(0, |accepted| accepted.generation),
             outcome: self.outcome,
             reason: self.reason.clone(),
             config: self.config.clone(),
@@ -116,7 +132,7 @@ mod tests {
             digest: Some(Digest([1; 32])),
             pinned,
         };
-        Twin::new(BTreeMap::new(), vec![model("free", false), model("fixed", true)])
+        Twin::new(BTreeMap::new(), vec![model("free", false), model("fixed", true)], None)
     }
 
     fn desired(authority: &str, generation: u64, region: &str, digest: u8) -> Vec<u8> {
@@ -142,6 +158,17 @@ mod tests {
         assert_eq!((twin.reported().generation, twin.reported().outcome), (1, Outcome::Accepted));
         twin.desired(b"{");
         assert!(twin.reported().reason.unwrap().contains("cannot be read"));
+    }
+
+    #[test]
+    fn a_generation_is_not_forgotten_by_a_restart() {
+        let mut first = twin();
+        assert!(first.desired(&desired("a", 7, "free", 1)) && !first.desired(&desired("a", 7, "free", 1)));
+        let mut second = Twin::new(BTreeMap::new(), Vec::new(), first.accepted().cloned());
+        assert_eq!((second.reported().generation, second.reported().outcome), (7, Outcome::None));
+        assert!(!second.desired(&desired("a", 6, "free", 1)));
+        assert_eq!((second.reported().generation, second.reported().outcome), (7, Outcome::Refused));
+        assert!(second.desired(&desired("a", 8, "free", 1)));
     }
 
     #[test]

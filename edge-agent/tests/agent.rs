@@ -17,7 +17,7 @@ use contract::{
     twin::{Outcome, Reported},
 };
 use daemon::{
-    config::{Sources, load},
+    config::{Loaded, Sources, load},
     tasks::{Reason, Stop},
 };
 use edge_agent::{
@@ -40,13 +40,28 @@ struct Broker {
 
 impl Broker {
     fn start() -> Self {
+        Self::with("allow_anonymous true\n")
+    }
+
+    /// With these lines in its configuration; `{dir}` is its folder, where `passwords` knows `gw` with `right`.
+    fn with(lines: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = dir.path().join("mosquitto.conf");
-        std::fs::write(&config, format!("listener {port} 127.0.0.1\nallow_anonymous true\n")).unwrap();
+        let passwords = dir.path().join("passwords");
+        std::fs::write(&passwords, "").unwrap();
+        let made = Command::new("mosquitto_passwd").arg("-b").arg(&passwords).args(["gw", "right"]).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let lines = lines.replace("{dir}", &dir.path().display().to_string());
+        std::fs::write(&config, format!("user root\nlistener {port} 127.0.0.1\n{lines}")).unwrap();
         let program =
             ["/usr/sbin/mosquitto", "mosquitto"].into_iter().find(|p| Path::new(p).exists()).unwrap_or("mosquitto");
         let child = Command::new(program).arg("-c").arg(&config).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(std::time::Instant::now() < deadline, "mosquitto does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Self { child, url: format!("mqtt://127.0.0.1:{port}"), _dir: dir }
     }
 }
@@ -153,6 +168,16 @@ impl Hub {
 }
 
 fn agent(dir: &Path, url: &str, wait: &str, more: &str) -> (tokio::task::JoinHandle<Ended>, Stop) {
+    let app = App::build(&configured(dir, url, wait, more), options(dir)).unwrap();
+    let stop = Stop::new();
+    (tokio::spawn(app.run(stop.clone())), stop)
+}
+
+fn options(dir: &Path) -> Options {
+    Options { state: dir.join("state"), ..Options::default() }
+}
+
+fn configured(dir: &Path, url: &str, wait: &str, more: &str) -> Loaded<Config> {
     daemon::install_crypto();
     let file = dir.join("edge.toml");
     let text = format!(
@@ -164,10 +189,7 @@ fn agent(dir: &Path, url: &str, wait: &str, more: &str) -> (tokio::task::JoinHan
     );
     std::fs::write(&file, text).unwrap();
     let loaded = load::<Config>(&Sources { file: Some(file), env_prefix: ENV_PREFIX.into(), ..Sources::default() });
-    let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
-    let app = App::build(&loaded, Options { state: dir.join("state"), ..Options::default() }).unwrap();
-    let stop = Stop::new();
-    (tokio::spawn(app.run(stop.clone())), stop)
+    loaded.unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 const CAMERA: &str = "[cameras.front]\nuri = \"test:ball?width=320&height=240&fps=20\"\n\
@@ -249,6 +271,112 @@ async fn from_a_camera_to_a_hub_and_back() {
     assert_eq!(hub.document::<RegionState>("front/full/state").unwrap().quality, Quality::Offline);
     let written = std::fs::read_to_string(dir.path().join("state/summary.json")).unwrap();
     assert!(written.contains(&format!("\"classified\":{}", front.classified)), "{written}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_takes_only_short_messages_is_named_with_the_key() {
+    let (broker, dir) = (Broker::with("allow_anonymous true\nmax_packet_size 10000\n"), tempfile::tempdir().unwrap());
+    let loaded = configured(dir.path(), &broker.url, "0s", CAMERA);
+    let report = edge_agent::check::run(&loaded.value, &dir.path().join("state")).await;
+    let told = report.text(false);
+    let words = ["broker takes packets of at most 10000 bytes", "mqtt.archive_message_max is 16384", "\"9488B\""];
+    assert!(report.exit_code() == 1 && words.iter().all(|word| told.contains(word)), "{told}");
+
+    let app = App::build(&loaded, options(dir.path())).unwrap();
+    let (admin, stop) = (app.admin_address().unwrap(), Stop::new());
+    let running = tokio::spawn(app.run(stop.clone()));
+    until_ready_says(admin, "mqtt.archive_message_max").await;
+    stop.request(Reason::Asked);
+    running.await.unwrap();
+    let text = std::fs::read_to_string(dir.path().join("edge.toml")).unwrap();
+    let text = text.replace("archive_message_max = \"16KiB\"", "archive_message_max = \"9488B\"");
+    assert!(text.contains("9488B"));
+    std::fs::write(dir.path().join("edge.toml"), text).unwrap();
+    let file = Some(dir.path().join("edge.toml"));
+    let loaded = load::<Config>(&Sources { file, env_prefix: ENV_PREFIX.into(), ..Sources::default() }).unwrap();
+    let report = edge_agent::check::run(&loaded.value, &dir.path().join("state")).await;
+    assert_eq!(report.exit_code(), 0, "{}", report.text(false));
+}
+
+/// Asks `/ready` until its reasons hold a word.
+async fn until_ready_says(admin: std::net::SocketAddr, word: &str) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = reqwest::get(format!("http://{admin}/ready")).await;
+        let (status, text) = match answer {
+            Ok(answer) => (answer.status().as_u16(), answer.text().await.unwrap()),
+            Err(error) => (0, error.to_string()),
+        };
+        if status == 503 && text.contains(word) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "/ready never says {word}: {status} {text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_login_at_the_broker_is_named_and_does_not_stop_the_cameras() {
+    let broker = Broker::with("allow_anonymous false\npassword_file {dir}/passwords\n");
+    let dir = tempfile::tempdir().unwrap();
+    for (login, right) in [
+        ("", false),
+        ("username = \"gw\", password = \"wr0ng\", ", false),
+        ("username = \"gw\", password = \"right\", ", true),
+    ] {
+        let loaded = configured(dir.path(), &broker.url, "0s", CAMERA);
+        let text = std::fs::read_to_string(dir.path().join("edge.toml")).unwrap();
+        std::fs::write(dir.path().join("edge.toml"), text.replace("mqtt = { ", &format!("mqtt = {{ {login}"))).unwrap();
+        let file = Some(dir.path().join("edge.toml"));
+        let sources = Sources { file, env_prefix: ENV_PREFIX.into(), ..Sources::default() };
+        drop(loaded);
+        let loaded = load::<Config>(&sources).unwrap_or_else(|errors| panic!("{errors}"));
+        let report = edge_agent::check::run(&loaded.value, &dir.path().join("state")).await;
+        let told = report.text(false);
+        if right {
+            assert_eq!(report.exit_code(), 0, "{told}");
+            continue;
+        }
+        assert!(told.contains("not authorised") && told.contains("check username and password"), "{told}");
+        assert!(told.contains(broker.url.trim_start_matches("mqtt://")) && !told.contains("wr0ng"), "{told}");
+        let app = App::build(&loaded, options(dir.path())).unwrap();
+        let (admin, stop) = (app.admin_address().unwrap(), Stop::new());
+        let running = tokio::spawn(app.run(stop.clone()));
+        until_ready_says(admin, "not authorised").await;
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let metrics = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
+            let predictions = metrics.lines().find(|line| line.starts_with("sightline_predictions_total{"));
+            if predictions.is_some_and(|line| !line.ends_with(" 0")) {
+                break;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no predictions without a broker: {metrics}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        stop.request(Reason::Asked);
+        running.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_are_jpegs_at_a_limited_rate() {
+    let (broker, dir) = (Broker::start(), tempfile::tempdir().unwrap());
+    let mut hub = Hub::start(&broker.url).await;
+    let camera = CAMERA.replace("[cameras.front.regions.full]", "snapshot = \"400ms\"\n[cameras.front.regions.full]");
+    let (running, stop) = agent(dir.path(), &broker.url, "0s", &camera);
+    let snapshots = |hub: &Hub| -> Vec<Vec<u8>> {
+        let of = |(topic, payload): &(Topic, Vec<u8>)| matches!(topic, Topic::Snapshot(..)).then(|| payload.clone());
+        hub.live.iter().filter_map(of).collect()
+    };
+    let began = std::time::Instant::now();
+    hub.until("snapshots", |hub| snapshots(hub).len() >= 4).await;
+    assert!(began.elapsed() >= Duration::from_millis(1200), "faster than asked for: {:?}", began.elapsed());
+    for jpeg in snapshots(&hub) {
+        let picture = vision::decode_picture(&jpeg, &vision::Limits::default()).unwrap();
+        assert_eq!((picture.width(), picture.height()), (320, 240));
+    }
+    stop.request(Reason::Asked);
+    running.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 mod support;
 
 use edge_agent::{
-    camera::{Play, uri::Userinfo},
+    camera::{Play, Transport, uri::Userinfo},
     region::{rate::Rate, rect::RectSpec},
 };
 use gstreamer::{self as gst, glib};
@@ -69,6 +69,32 @@ fn pictures_come_over_tcp() {
     assert!(seen.iter().all(|s| s.size == (320, 240) && s.mean > 200.0), "{:?}", seen[0]);
     // The first RTCP sender report brings the camera's own clock.
     wait_for("the camera's clock", || camera.next().source == contract::CaptureSource::Reference);
+    camera.finish();
+}
+
+#[test]
+fn pictures_come_over_udp() {
+    let server = serve(0, None);
+    let mut udp = plan(&format!("rtsp://127.0.0.1:{}/cam", server.port), Play::Loop);
+    udp.transport = Transport::Udp;
+    let camera = start(udp, RectSpec::FULL, Rate::Every);
+    assert!((0..10).all(|_| camera.next().size == (320, 240)));
+    camera.finish();
+}
+
+#[test]
+fn a_server_that_goes_away_is_tried_again() {
+    let server = serve(0, None);
+    let port = server.port;
+    let camera = start(plan(&format!("rtsp://127.0.0.1:{port}/cam"), Play::Loop), RectSpec::FULL, Rate::Every);
+    camera.next();
+    drop(server);
+    camera.failure();
+    assert!(!camera.camera.state().ended, "a camera has no end: {}", camera.reason());
+    let _again = serve(port, None);
+    wait_for("the camera to be back", || camera.camera.state().presence == contract::live::Presence::Online);
+    while camera.seen.try_recv().is_ok() {}
+    camera.next();
     camera.finish();
 }
 

@@ -187,7 +187,7 @@ fn mjpeg_streams_are_cut_into_pictures() {
     });
     let camera = start(plan(&url, Play::Loop), RectSpec::FULL, Rate::Every);
     assert!(camera.next().mean > WHITE);
-    wait_for("the stream's end", || camera.reason().contains("the stream ended"));
+    wait_for("the stream's end", || camera.reason().contains("has ended its stream"));
 }
 
 #[test]

@@ -6,11 +6,7 @@ cd "$(dirname "$0")/../.."
 
 say() { printf 'bench: %s\n' "$*" >&2; }
 
-sudo_() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-if ! command -v ffmpeg >/dev/null; then
-  say 'installing ffmpeg, a peer'
-  sudo_ apt-get install -y -qq --no-install-recommends ffmpeg >/dev/null
-fi
+command -v ffmpeg >/dev/null || deploy/setup/packages.sh ffmpeg # a peer
 venv=.sightline/bench-venv
 if [ ! -e "$venv/.ready" ]; then
   say 'installing the Python peers'

@@ -25,9 +25,14 @@ impl Counts {
         let archived: u64 = self.archived.values().sum();
         let silent: Vec<_> =
             CAMERAS.iter().map(|(camera, _)| *camera).filter(|c| !self.archived.contains_key(*c)).collect();
-        if self.published != self.classified {
-            Some(format!("{} of {} predictions were not sent", self.classified - self.published, self.classified))
-        } else if archived != self.published {
+        let Self { classified, published, .. } = self;
+        if published > classified {
+            Some(format!("{published} predictions were sent, but only {classified} were made"))
+        } else if published < classified {
+            Some(format!("{} of {classified} predictions were not sent", classified - published))
+        } else if archived > *published {
+            Some(format!("the lake holds {archived} predictions, but only {published} were sent"))
+        } else if archived < *published {
             let holes = first(&self.holes);
             Some(format!("the lake holds {archived} of {} sent predictions; missing numbers: {holes}", self.published))
         } else if !self.doubles.is_empty() {
@@ -70,6 +75,8 @@ mod tests {
         assert_eq!(counts(9, 9, 3).to_string(), "classified 9, published 9, archived 9");
         assert!(counts(9, 8, 3).missing().unwrap().contains("1 of 9"));
         assert!(counts(9, 9, 2).missing().unwrap().contains("holds 6 of 9"));
+        assert!(counts(8, 9, 3).missing().unwrap().contains("9 predictions were sent, but only 8"));
+        assert!(counts(9, 9, 4).missing().unwrap().contains("holds 12 predictions, but only 9"));
         let mut silent = counts(6, 6, 3);
         silent.archived.remove("bikes");
         assert!(silent.missing().unwrap().contains("bikes"));

@@ -154,6 +154,52 @@ fn the_error_index_quotes_what_is_said() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn every_metric_is_documented_and_every_documented_one_exists() -> Result<()> {
+    let document = std::fs::read_to_string(root().join("docs/metrics.md"))?;
+    let documented: BTreeSet<&str> =
+        document.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next()).collect();
+    let mut measured = BTreeSet::new();
+    let code = ["edge-agent/src/metrics.rs", "cloud/src/app/metrics.rs"];
+    let code = code.map(|file| std::fs::read_to_string(root().join(file)).unwrap()).concat();
+    for kind in [" = counter(", " = gauge(", " = histogram("] {
+        measured
+            .extend(code.split(kind).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next()));
+    }
+    assert!(measured.len() > 40, "{measured:?}");
+    assert_eq!(measured, documented);
+    Ok(())
+}
+
+/// The fields of the structs in these files, which are the keys of a configuration.
+fn keys(files: &[&str]) -> Result<BTreeSet<String>> {
+    let mut keys = BTreeSet::new();
+    for file in files {
+        let text = std::fs::read_to_string(root().join(file)).with_context(|| format!("read {file}"))?;
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let field = |line: &str| Some(line.strip_prefix("    pub ")?.split_once(": ")?.0.to_owned());
+        keys.extend(code.lines().filter_map(field).filter(|key| !key.contains([' ', '(', '<'])));
+    }
+    Ok(keys)
+}
+
+#[test]
+fn every_key_stands_in_the_configurations_document() -> Result<()> {
+    let document = std::fs::read_to_string(root().join("docs/configuration.md"))?;
+    let cameras = std::fs::read_to_string(root().join("docs/cameras.md"))?;
+    let (before, agent) = document.split_once("## The agent's keys").context("no section of the agent")?;
+    let (_, hub) = before.split_once("## The hub's keys").context("no section of the hub")?;
+    let edge = ["edge-agent/src/config/mod.rs", "edge-agent/src/config/camera.rs"];
+    let cloud = ["cloud/src/config/mod.rs", "cloud/src/config/sections.rs"];
+    for (program, files, document) in [("agent", edge, format!("{agent}{cameras}")), ("hub", cloud, hub.to_owned())] {
+        let words: BTreeSet<&str> = document.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+        let missing: Vec<_> = keys(&files)?.into_iter().filter(|key| !words.contains(key.as_str())).collect();
+        assert!(missing.is_empty(), "the document of the {program}'s configuration says nothing of {missing:?}");
+    }
+    assert!(keys(&cloud)?.len() > 30 && keys(&edge)?.len() > 30);
+    Ok(())
+}
+
 fn all_rust_files() -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for folder in ["libs", "plugins", "edge-agent", "cloud", "trainer", "tests"] {

@@ -2,13 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{Config, Lake, Observer, Process, Rest};
+use crate::{Config, Lake, Observer, Process, Rest, SmallDisk};
 
 /// How long an orderly end may take: a last flush and the broker's.
 pub const DRAIN: Duration = Duration::from_secs(30);
@@ -27,12 +28,7 @@ pub struct Hub {
 impl Hub {
     /// Starts a hub on free loopback ports with `<folder>/hub` as its state. Flushes come fast unless `config` says when.
     pub fn start(folder: &Path, config: Config) -> Result<Self> {
-        let config = config
-            .or("listen", "127.0.0.1:0")
-            .or("broker.listen", "127.0.0.1:0")
-            .or("s3.listen", "127.0.0.1:0")
-            .or("ingest.flush_interval", "500ms");
-        Self::start_on_usual_ports(folder, config)
+        Self::start_on_usual_ports(folder, on_free_ports(config))
     }
 
     /// Starts a hub where `config` says; where it says nothing, on the usual ports, or on free ones when those are taken.
@@ -43,11 +39,28 @@ impl Hub {
 
     /// Starts a hub on a state folder that may have been used before.
     pub fn start_with(state: &Path, config: &Path, args: &[&str]) -> Result<Self> {
+        let (process, ready) = Self::run(state, config, args, |command| command)?;
+        Ok(Self { process, state: state.to_owned(), ready, config: config.to_owned() })
+    }
+
+    /// Starts a hub whose state is on a small disk of its own.
+    pub fn start_on(disk: &SmallDisk, folder: &Path, config: Config) -> Result<Self> {
+        let config = on_free_ports(config).write(folder, "hub.toml")?;
+        let (process, ready) = Self::run(&disk.folder().join("hub"), &config, &[], |command| disk.run(&command))?;
+        Ok(Self { state: disk.seen_by(process.id()).join("hub"), process, ready, config })
+    }
+
+    fn run(
+        state: &Path,
+        config: &Path,
+        args: &[&str],
+        wrap: impl FnOnce(Command) -> Command,
+    ) -> Result<(Process, Value)> {
         let mut command = Process::command("sightline-hub")?;
         command.arg("run").arg("--config").arg(config).arg("--state").arg(state).args(args);
-        let mut process = Process::start("sightline-hub", &mut command)?;
+        let mut process = Process::start("sightline-hub", &mut wrap(command))?;
         let ready = process.ready()?;
-        Ok(Self { process, state: state.to_owned(), ready, config: config.to_owned() })
+        Ok((process, ready))
     }
 
     /// Kills the process as a power cut would, and starts it again on the same state.
@@ -82,15 +95,23 @@ impl Hub {
         Rest::plain(self.http()?)
     }
 
-    /// Watches the live lane and the documents to gateways, from now on.
+    /// Watches all lanes, from now on. What it sees is held against the document at the story's end.
     pub fn observe(&self) -> Result<Observer> {
-        Observer::start(&format!("mqtt://{}", self.mqtt()?), &["sightline/live/#", "sightline/down/#"])
+        Observer::start(&format!("mqtt://{}", self.mqtt()?), &["sightline/#"])
     }
 
     /// The lake, read from S3.
     pub fn lake(&self) -> Result<Lake> {
         Lake::open(&self.state)
     }
+}
+
+fn on_free_ports(config: Config) -> Config {
+    config
+        .or("listen", "127.0.0.1:0")
+        .or("broker.listen", "127.0.0.1:0")
+        .or("s3.listen", "127.0.0.1:0")
+        .or("ingest.flush_interval", "500ms")
 }
 
 /// Reads `<state>/endpoints.json`.

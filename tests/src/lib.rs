@@ -19,6 +19,7 @@ pub mod rest;
 pub mod runtime;
 pub mod schema;
 pub mod shard;
+pub mod small_disk;
 pub mod story;
 pub mod wait;
 
@@ -30,4 +31,5 @@ pub use lake::{Lake, Row};
 pub use mqtt::{Message, Observer};
 pub use process::Process;
 pub use rest::Rest;
+pub use small_disk::SmallDisk;
 pub use story::story;

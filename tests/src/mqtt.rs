@@ -1,6 +1,8 @@
 //! An MQTT client that only looks: what a subscriber with any client would see, with the properties of MQTT 5.
 
 use std::{
+    cell::RefCell,
+    collections::HashSet,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -82,6 +84,27 @@ pub struct Tls {
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+/// What one observer has seen, and the word that there is more.
+type Watched = Arc<(Mutex<Seen>, Condvar)>;
+
+thread_local! {
+    /// What the observers of this thread see, for holding it against the document at the story's end.
+    static OBSERVED: RefCell<Vec<Watched>> = const { RefCell::new(Vec::new()) };
+    /// Payloads that this thread sent although they are wrong.
+    static WRONG: RefCell<HashSet<Vec<u8>>> = RefCell::default();
+}
+
+/// All that the observers of this thread have seen, less what a story sent wrong on purpose.
+pub fn observed() -> Vec<Message> {
+    let seen =
+        OBSERVED.with_borrow(|all| all.iter().flat_map(|seen| lock(&seen.0).messages.clone()).collect::<Vec<_>>());
+    WRONG.with_borrow(|wrong| seen.into_iter().filter(|message| !wrong.contains(&message.payload[..])).collect())
+}
+
+fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[derive(Default)]
 struct Seen {
     messages: Vec<Message>,
@@ -92,7 +115,7 @@ struct Seen {
 /// A subscriber that keeps what it sees.
 pub struct Observer {
     client: Client,
-    seen: Arc<(Mutex<Seen>, Condvar)>,
+    seen: Watched,
 }
 
 impl Observer {
@@ -116,6 +139,7 @@ impl Observer {
             preserve_retain: true,
             ..Filter::default()
         }))?;
+        OBSERVED.with_borrow_mut(|all| all.push(Arc::clone(&seen)));
         let writer = Arc::clone(&seen);
         thread::spawn(move || {
             for event in connection.iter() {
@@ -169,7 +193,7 @@ impl Observer {
 
     /// All messages so far.
     pub fn messages(&self) -> Vec<Message> {
-        self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).messages.clone()
+        lock(&self.seen.0).messages.clone()
     }
 
     /// The last message of a topic, as a retained document is read.
@@ -180,6 +204,18 @@ impl Observer {
     /// Publishes at least once.
     pub fn publish(&self, topic: &str, retain: bool, payload: impl Into<Vec<u8>>) -> Result<()> {
         Ok(self.client.publish(topic, QoS::AtLeastOnce, retain, payload.into())?)
+    }
+
+    /// Publishes what is wrong on purpose: the story's end does not hold it against the document.
+    pub fn publish_wrong(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<()> {
+        let payload = payload.into();
+        Self::is_wrong(&payload);
+        self.publish(topic, false, payload)
+    }
+
+    /// From now on this payload is one that is wrong on purpose.
+    pub fn is_wrong(payload: &[u8]) {
+        WRONG.with_borrow_mut(|wrong| wrong.insert(payload.to_vec()));
     }
 
     /// Publishes with properties.

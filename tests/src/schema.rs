@@ -13,6 +13,9 @@ use crate::{Message, runtime};
 
 /// Fails naming every message that the document does not describe.
 pub fn validate(messages: &[Message]) -> Result<()> {
+    if messages.is_empty() {
+        return Ok(());
+    }
     let script = runtime::root().join("tests/peers/asyncapi.py");
     let mut child = Command::new(runtime::python()?)
         .arg(&script)

@@ -1,4 +1,5 @@
-//! The frame of a story: a folder of its own, and the logs of everything it started when it fails.
+//! The frame of a story: a folder of its own, every message that it saw held against `docs/asyncapi.yaml` at its end, and
+//! the logs of everything it started when it fails.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -7,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::process::show_logs;
+use crate::{mqtt, process::show_logs, schema};
 
 /// Runs a story in a folder of its own; when it fails, prints the logs of the processes that it started.
 pub fn story(run: impl FnOnce(&Path) -> Result<()>) {
@@ -15,7 +16,8 @@ pub fn story(run: impl FnOnce(&Path) -> Result<()>) {
         Ok(folder) => folder,
         Err(error) => panic!("make a folder for the story: {error}"),
     };
-    match catch_unwind(AssertUnwindSafe(|| run(folder.path()))) {
+    let run = || run(folder.path()).and_then(|()| schema::validate(&mqtt::observed()));
+    match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             show_logs();

@@ -56,11 +56,11 @@ fn garbage_is_counted_and_unreadable_records_become_gaps() {
         let random: Vec<u8> = (0..5000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         for garbage in [vec![], b"SLB1".to_vec(), b"hello".to_vec(), random, whole[..whole.len() / 2].to_vec(), flipped]
         {
-            observer.publish(topic, false, garbage)?;
+            observer.publish_wrong(topic, garbage)?;
         }
-        observer.publish("sightline/up/plant/strange/video", false, "no such kind")?;
-        observer.publish("sightline/up/Plant/strange/event", false, "no such site")?;
-        observer.publish(topic, false, whole)?;
+        observer.publish_wrong("sightline/up/plant/strange/video", "no such kind")?;
+        observer.publish_wrong("sightline/up/Plant/strange/event", "no such site")?;
+        observer.publish_wrong(topic, whole)?;
 
         let rows = hub.lake()?.wait_rows(Kind::Event, 2)?;
         let seqs: Vec<_> = rows.iter().filter_map(|row| row["seq"].as_u64()).collect();

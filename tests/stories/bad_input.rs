@@ -2,17 +2,13 @@
 //! cannot go on. Mistakes of cameras are in `failing_cameras`, of pictures in `frames_by_rest`, of the archive lane in
 //! `archive_garbage`.
 
-use std::{
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{net::TcpListener, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use world::{Config, Edge, Hub, Process, edge, process::Ended, runtime, shard, story};
+use world::{Config, Edge, Hub, Process, SmallDisk, edge, process::Ended, runtime, story};
 
-use crate::common::tiny;
+use crate::common::{package, tiny};
 
 /// Runs `<program> <command>` with a file in `folder`, to its end.
 fn run(program: &str, command: &str, folder: &Path, toml: &str, env: &[(&str, &str)]) -> Result<Ended> {
@@ -117,55 +113,70 @@ fn check_and_print_config_take_a_good_file_and_hide_secrets() {
     });
 }
 
-/// A copy of the small package whose manifest (and files) somebody has changed.
-fn package(folder: &Path, name: &str, change: impl FnOnce(&mut Value, &Path)) -> Result<PathBuf> {
-    let to = folder.join(name);
-    copy(&runtime::tiny_model()?, &to)?;
-    let mut manifest: Value = serde_json::from_slice(&std::fs::read(to.join("manifest.json"))?)?;
-    change(&mut manifest, &to);
-    for (file, digest) in manifest["files"].as_object_mut().context("files")? {
-        *digest = shard::digest(&std::fs::read(to.join(file))?).into();
-    }
-    std::fs::write(to.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
-    Ok(to)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?
-        } else {
-            std::fs::copy(entry.path(), target)?;
+#[test]
+fn passwords_in_addresses_are_refused_or_hidden_wherever_they_stand() {
+    story(|folder| {
+        let toml = edge_toml("[mqtt]\nurl = \"mqtt://gw:hunter2-secret@127.0.0.1:1\"\n")?;
+        let hub = "mqtt = \"mqtt://gw:hunter2-secret@127.0.0.1:1\"\n";
+        for command in ["check", "print-config", "run"] {
+            let ended = run("sightline-edge", command, folder, &toml, &[])?;
+            must_say(command, &ended, &["mqtt.url", "mqtt.username", "mqtt.password", "bad.toml:4"]);
+            assert!(!ended.text().contains("hunter2"), "{command}: {}", ended.text());
+            let ended = run("sightline-hub", command, folder, hub, &[])?;
+            must_say(command, &ended, &["mqtt_client.username", "bad.toml:1"]);
+            assert!(!ended.text().contains("hunter2"), "{command}: {}", ended.text());
         }
-    }
-    Ok(())
+        let tables = "tables = \"postgres://u:hunter2-secret@127.0.0.1:1/d?password=hunter2-secret\"\n";
+        let printed = run("sightline-hub", "print-config", folder, tables, &[])?;
+        assert_eq!(printed.code, Some(0), "{}", printed.text());
+        for command in ["check", "print-config", "run"] {
+            let ended = run("sightline-hub", command, folder, tables, &[])?;
+            assert!(ended.text().contains("postgres://") && !ended.text().contains("hunter2"), "{}", ended.text());
+        }
+        let toml =
+            edge_toml("[cameras.cam]\nuri = \"rtsp://u:hunter2-secret@127.0.0.1:1/x?password=hunter2-secret\"\n")?;
+        for command in ["check", "print-config"] {
+            let ended = run("sightline-edge", command, folder, &toml, &[])?;
+            assert!(ended.text().contains("127.0.0.1:1/x") && !ended.text().contains("hunter2"), "{}", ended.text());
+        }
+        Ok(())
+    });
 }
 
 #[test]
 fn models_that_cannot_be_right_are_refused_at_load() {
     story(|folder| {
         let cases = [
-            ("wrong shape", package(folder, "shape", |m, _| m["input"]["width"] = json!(96))?, &["96", "64"][..]),
+            (
+                "wrong shape",
+                package(folder, "shape", |m, _| m["input"]["width"] = json!(96))?,
+                &["96", "64", "input `input` has shape", "correct the manifest or export the model again"][..],
+            ),
             (
                 "class list",
                 package(folder, "classes", |m, _| m["classes"] = json!(["dark", "bright"]))?,
-                &["2", "5", "classes"],
+                &[
+                    "gives 5 classes",
+                    "the manifest lists 2",
+                    "list exactly one name a class",
+                    "does not match `manifest.json`",
+                ],
             ),
             (
                 "corrupt ONNX",
                 package(folder, "corrupt", |_, to| {
                     std::fs::write(to.join("model.onnx"), b"\xff".repeat(500)).unwrap()
                 })?,
-                &["model.onnx"],
+                &["`model.onnx`", "not a readable ONNX file", "export or copy it again"],
             ),
-            ("absent", folder.join("nothing-here"), &["nothing-here"]),
+            ("absent", folder.join("nothing-here"), &["nothing-here", "No such file"]),
         ];
         for (what, package, words) in cases {
             let toml = format!("[models]\ndefault = \"{}\"\n[cameras.cam]\nuri = \"test:\"\n", package.display());
-            must_say(what, &run("sightline-edge", "run", folder, &toml, &[])?, words);
+            let ended = run("sightline-edge", "run", folder, &toml, &[])?;
+            must_say(what, &ended, words);
+            must_say(what, &ended, &["model `default`", &package.display().to_string()]);
+            assert_eq!(ended.code, Some(4), "{}", ended.text());
             let inspected = Process::run("sightline-train", &["inspect", &package.display().to_string()])?;
             must_say(&format!("inspect, {what}"), &inspected, &[words[0]]);
         }
@@ -173,7 +184,11 @@ fn models_that_cannot_be_right_are_refused_at_load() {
         let tampered = package(folder, "tampered", |_, _| ())?;
         std::fs::write(tampered.join("model.onnx"), b"something else")?;
         let toml = format!("[models]\ndefault = \"{}\"\n[cameras.cam]\nuri = \"test:\"\n", tampered.display());
-        must_say("tampered", &run("sightline-edge", "run", folder, &toml, &[])?, &["model.onnx", "sha256"]);
+        must_say(
+            "tampered",
+            &run("sightline-edge", "run", folder, &toml, &[])?,
+            &["`model.onnx` has digest sha256:", "fetch it again"],
+        );
         let good =
             Process::run("sightline-train", &["inspect", &runtime::tiny_model()?.display().to_string(), "--json"])?;
         let said: Value = serde_json::from_str(&good.stdout).with_context(|| good.text())?;
@@ -207,9 +222,17 @@ fn a_port_that_was_asked_for_and_is_taken_is_named() {
             };
             let ended = run("sightline-hub", "run", folder, &toml, &[])?;
             must_say(key, &ended, &[&address]);
+            assert_eq!(ended.code, Some(4), "{key}: {}", ended.text());
         }
         let toml = edge_toml(&format!("[admin]\nlisten = \"{address}\"\n"))?;
-        must_say("admin", &run("sightline-edge", "run", folder, &toml, &[])?, &[&address]);
+        let ended = run("sightline-edge", "run", folder, &toml, &[])?;
+        let what = format!("admin.listen = \"{address}\"");
+        must_say(
+            "admin",
+            &ended,
+            &[&what, "is taken by another process", "stop it, or choose another port (0 takes any free one)"],
+        );
+        assert_eq!(ended.code, Some(4), "{}", ended.text());
         Ok(())
     });
 }
@@ -225,16 +248,22 @@ fn a_state_folder_in_use_or_unusable_is_named() {
         let edge = Edge::start(folder, &hub, tiny()?)?;
         let state = edge.state.display().to_string();
         let second = Process::run("sightline-edge", &["run", "--state", &state])?;
-        must_say("agent twice", &second, &[&state, &edge.process.id().to_string()]);
+        let owner = format!("is in use by process {}", edge.process.id());
+        must_say("agent twice", &second, &[&state, &owner, "choose another folder with --state"]);
+        assert_eq!(second.code, Some(3), "{}", second.text());
         let file = folder.join("file");
         std::fs::write(&file, "not a folder")?;
         for program in ["sightline-hub", "sightline-edge"] {
             let ended = Process::run(program, &["run", "--state", &file.join("below").display().to_string()])?;
-            must_say(program, &ended, &["file"]);
+            must_say(program, &ended, &[&file.join("below").display().to_string(), "cannot be used", "--state"]);
+            assert_eq!(ended.code, Some(5), "{}", ended.text());
         }
         // Readable, not writable: proc takes no files, not even root's.
-        let ended = Process::run("sightline-hub", &["run", "--state", "/proc/1"])?;
-        must_say("not writable", &ended, &["/proc/1"]);
+        for program in ["sightline-hub", "sightline-edge"] {
+            let ended = Process::run(program, &["run", "--state", "/proc/1"])?;
+            must_say("not writable", &ended, &["/proc/1", "cannot be used", "make it writable for this user"]);
+            assert_eq!(ended.code, Some(5), "{}", ended.text());
+        }
         Ok(())
     });
 }
@@ -296,23 +325,16 @@ fn a_full_disk_is_said_and_survived() {
     story(|folder| {
         let disk = folder.join("disk");
         std::fs::create_dir(&disk)?;
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"]).arg(&disk).status();
-        if !mounted.is_ok_and(|status| status.success()) {
-            println!("mounting a tmpfs is not allowed here: nothing was tried");
-            return Ok(());
-        }
-        let tried = fill_and_free(&disk, folder);
-        let _ = Command::new("umount").arg("-l").arg(&disk).status();
-        tried
+        fill_and_free(&SmallDisk::new(&disk, 6 << 10)?, folder)
     });
 }
 
-fn fill_and_free(disk: &Path, folder: &Path) -> Result<()> {
-    let hub = Hub::start(disk, Config::new())?;
+fn fill_and_free(disk: &SmallDisk, folder: &Path) -> Result<()> {
+    let hub = Hub::start_on(disk, folder, Config::new())?;
     let config = edge::with_defaults(tiny()?)?.set("cameras.cam.uri", "test:").set("cameras.cam.regions.full.fps", 5);
     let mut edge = Edge::start(folder, &hub, config)?;
     let before = hub.lake()?.wait_rows(contract::Kind::Prediction, 3)?.len();
-    let ballast = disk.join("ballast");
+    let ballast = disk.seen_by(hub.process.id()).join("filling");
     // Writes until nothing more fits.
     let filled = std::fs::write(&ballast, vec![0u8; 6 << 20]);
     ensure!(filled.is_err(), "the small disk took 6 MiB beside the hub's files");

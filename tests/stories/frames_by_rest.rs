@@ -42,6 +42,28 @@ fn a_posted_picture_is_classified_archived_and_given_back() {
     });
 }
 
+/// The flush would come in a minute, and the server of a stopping hub waits for ten seconds.
+#[test]
+fn a_stopping_hub_answers_those_who_wait_for_their_commit() {
+    story(|folder| {
+        let hub = Hub::start(folder, with_model(Config::new().set("ingest.flush_interval", "60s"))?)?;
+        let (rest, jpeg) = (hub.rest()?, media::jpeg(320, 240)?);
+        let waiting = {
+            let rest = rest.clone();
+            std::thread::spawn(move || {
+                rest.post("/api/v1/frames?site=office&camera=phone&wait=archived", "image/jpeg", jpeg)
+            })
+        };
+        wait::until("the frame is classified", || {
+            Ok(rest.get("/metrics")?.text().contains("sightline_hub_api_frames_total 1").then_some(()))
+        })?;
+        hub.stop()?;
+        let answer = waiting.join().map_err(|_| anyhow::anyhow!("the client panicked"))??;
+        assert_eq!((answer.status, &answer.json()["archived"]), (200, &true.into()), "{}", answer.text());
+        Ok(())
+    });
+}
+
 #[test]
 fn bad_pictures_are_refused_with_a_reason() {
     story(|folder| {

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
+mod agent_life;
 mod archive_garbage;
 mod bad_input;
 mod camera_to_lake;
+mod check;
 mod common;
 mod demo;
+mod documents;
 mod events_and_samples;
 mod failing_cameras;
 mod frames_by_rest;

@@ -58,6 +58,7 @@ fn certificates_all_the_way() {
         pki.issue("hub", "hub")?;
         pki.issue("gateway", "plant/gw-1")?;
         pki.issue("person", "a person")?;
+        pki.issue("visitor", "a visitor")?;
         let ca = pki.text("ca", "pem");
         let hub = Hub::start(
             folder,
@@ -68,7 +69,8 @@ fn certificates_all_the_way() {
                 .set("broker.tls.listen", "127.0.0.1:0")
                 .set("broker.tls.cert", pki.text("hub", "pem"))
                 .set("broker.tls.key", pki.text("hub", "key"))
-                .set("broker.tls.client_ca", ca.clone()),
+                .set("broker.tls.client_ca", ca.clone())
+                .set("broker.tls.viewers", vec!["a person".to_owned()]),
         )?;
         let encrypted = hub.ready["mqtts"].as_str().context("ready line names no mqtts")?;
         let port = encrypted.rsplit_once(':').context("port")?.1.to_owned();
@@ -90,15 +92,41 @@ fn certificates_all_the_way() {
         let observer = Observer::with(&url, &["sightline/down/#", "sightline/live/#"], &login, |_| true)?;
         observer.wait("its watermark over TLS", |m| m.topic.ends_with("gw-1/archived").then_some(()))?;
         assert!(observer.messages().iter().all(|m| m.topic.starts_with("sightline/down/plant/gw-1/")));
+
+        // A viewer reads the live lane and nothing else, and whoever is not on the list reads nothing at all.
+        let login = |who| -> Result<Login> {
+            let identity = Some((pki.read(who, "pem")?, pki.read(who, "key")?));
+            Ok(Login { tls: Some(Tls { ca: ca.clone(), identity }), user: None })
+        };
+        let visitor = Observer::with(&url, &["sightline/#"], &login("visitor")?, |_| true)?;
+        let person = Observer::with(&url, &["sightline/#"], &login("person")?, |_| true)?;
+        person.wait_count("predictions for a viewer", 3, |m| m.topic.ends_with("/prediction"))?;
+        assert!(person.messages().iter().all(|m| m.topic.starts_with("sightline/live/")));
+        person.publish_wrong("sightline/live/plant/gw-1/cam/full/event", "from a viewer")?;
+        person.wait_count("more predictions", 6, |m| m.topic.ends_with("/prediction"))?;
+        assert!(person.messages().iter().all(|m| &m.payload[..] != b"from a viewer"), "a viewer writes nothing");
+        assert!(visitor.messages().is_empty(), "{:?}", visitor.messages());
+
         let http = format!("localhost:{}", hub.http()?.rsplit_once(':').context("port")?.1);
         let cameras = Rest::tls(&http, &ca, Some((&cert, &key)))?.json("/api/v1/cameras")?;
         assert_eq!(cameras["cameras"][0]["camera"], "cam");
 
-        assert!(Rest::tls(&http, &ca, None)?.get("/api/v1/cameras").is_err(), "HTTP without a certificate");
-        assert!(Rest::plain(&http)?.get("/api/v1/cameras").is_err(), "HTTP without TLS");
+        refused(
+            "HTTP without a certificate",
+            Rest::tls(&http, &ca, None)?.get("/api/v1/cameras"),
+            "CertificateRequired",
+        );
+        refused("HTTP without TLS", Rest::plain(&http)?.get("/api/v1/cameras"), "message");
         let nobody = Login { tls: Some(Tls { ca, identity: None }), user: None };
-        let refused = Observer::with(&url, &["sightline/live/#"], &nobody, |_| true);
-        assert!(refused.is_err(), "MQTT without a certificate");
+        let refusal = Observer::with(&url, &["sightline/live/#"], &nobody, |_| true);
+        refused("MQTT without a certificate", refusal, "CertificateRequired");
         Ok(())
     });
+}
+
+/// It failed, and for this reason and no other.
+fn refused<T>(what: &str, outcome: Result<T>, reason: &str) {
+    let Err(error) = outcome else { panic!("{what} is let in") };
+    let said = format!("{error:#}");
+    assert!(said.contains(reason), "{what} is refused with other words: {said}");
 }

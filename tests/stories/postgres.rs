@@ -8,15 +8,15 @@ use world::{Config, Edge, Hub, Process, lake, story, wait};
 
 use crate::common::{free_port, tiny};
 
-/// A Postgres server of its own; gone when dropped. `None` where Postgres is not installed.
+/// A Postgres server of its own; gone when dropped.
 pub struct Postgres {
     _process: Process,
     port: u16,
 }
 
 impl Postgres {
-    pub fn start(folder: &Path) -> Result<Option<Self>> {
-        let Some(bin) = installed() else { return Ok(None) };
+    pub fn start(folder: &Path) -> Result<Self> {
+        let bin = installed().context("Postgres is not installed: deploy/setup/packages.sh installs it")?;
         let (data, port) = (folder.join("pg"), free_port()?);
         std::fs::create_dir(&data)?;
         let root = nix::unistd::geteuid().is_root();
@@ -54,7 +54,7 @@ impl Postgres {
             .log()
             .find(wait::PATIENCE, |line| line.contains("ready to accept connections").then_some(()))
             .with_context(|| format!("Postgres did not start:\n{}", process.log().text()))?;
-        Ok(Some(Self { _process: process, port }))
+        Ok(Self { _process: process, port })
     }
 
     pub fn url(&self) -> String {
@@ -78,10 +78,7 @@ fn open_up(folder: &Path) -> Result<()> {
 #[test]
 fn the_tables_may_be_in_postgres() {
     story(|folder| {
-        let Some(postgres) = Postgres::start(folder)? else {
-            println!("Postgres is not installed: nothing was tried");
-            return Ok(());
-        };
+        let postgres = Postgres::start(folder)?;
         let hub = Hub::start(folder, Config::new().set("tables", postgres.url()))?;
         let config = tiny()?.set("cameras.cam.uri", "test:ball?fps=25").set("cameras.cam.regions.full.fps", "every");
         let mut edge = Edge::start(folder, &hub, config)?;

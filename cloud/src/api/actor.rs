@@ -5,10 +5,6 @@ use std::{convert::Infallible, fmt, sync::Arc};
 use axum::{extract::FromRequestParts, http::request::Parts};
 use daemon::http::Peer;
 
-/// The common name of the client's certificate, where the assembly puts it into the request's extensions itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateName(pub Arc<str>);
-
 /// Who is asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {

@@ -1,7 +1,7 @@
 //! The hub's own engine: one thread that decodes, preprocesses and classifies posted pictures, one after the other.
 //!
-//! The same `vision` and `inference` code as on a gateway. Policy *refuse*: a place in the queue is taken before the
-//! picture is read from the network, and when there is none the client is told at once.
+//! The same `vision` and `inference` code as on a gateway. Policy *refuse*: a place in the queue is taken once the picture
+//! is here, so that a slow client holds none, and when there is none the client is told at once.
 
 use std::{
     sync::Arc,
@@ -137,6 +137,12 @@ impl Classifier {
         let slots = Arc::new(Semaphore::new(queue_max));
         let model_ref = ModelRef { digest, version: Some(manifest.version.clone()) };
         Ok(Self { jobs, slots, queue_max, model_ref, model })
+    }
+
+    /// Ends when the thread has ended; it does so by a mistake only, as long as this is waited for.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let jobs = self.jobs.clone();
+        async move { jobs.closed().await }
     }
 
     /// The model as the API shows it.

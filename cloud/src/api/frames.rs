@@ -143,9 +143,10 @@ pub async fn post(
     let (captured_at, captured_source) = captured(&query, arrived)?;
     let top_k = top_k(query.top_k)?;
     let traceparent = traceparent(request.headers());
+    let picture = uploaded(&api, request).await?;
+    // Places that others wait for are taken only now: a client that sends slowly must hold none of them.
     let waiting = query.wait.map(|_| waiting_place(&api)).transpose()?;
     let slot = place_in_queue(classifier)?;
-    let picture = upload::picture(&api.parts.limits, request).await?;
     let ask = Ask { picture, rect: query.rect.map(|RectText(rect)| rect), top_k };
     let answer = classifier.classify(slot, ask).await.map_err(refused_by_engine)?;
     api.facts.frames.fetch_add(1, Relaxed);
@@ -170,7 +171,7 @@ pub async fn post(
     let Some(_waiting) = waiting else {
         return Ok((StatusCode::ACCEPTED, Json(answer)).into_response());
     };
-    committed(taken.committed, api.parts.limits.archive_timeout, &answer).await?;
+    committed(taken.committed, &api, &answer).await?;
     answer.archived = true;
     Ok((StatusCode::OK, Json(answer)).into_response())
 }
@@ -203,20 +204,43 @@ fn note(directory: &Directory, taken: &Taken, frame: Frame) {
     }
 }
 
-/// Waits for the commit, but not for ever.
-async fn committed(commit: oneshot::Receiver<()>, limit: Duration, answer: &FrameAnswer) -> Result<(), Problem> {
+/// Waits for the commit, but not for ever, and shorter when the hub is stopping: nobody is left without an answer.
+async fn committed(commit: oneshot::Receiver<()>, api: &Shared, answer: &FrameAnswer) -> Result<(), Problem> {
     let FrameAnswer { frame_id, sample_href, .. } = answer;
-    match tokio::time::timeout(limit, commit).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(not_taken(Refused::Stopping.into()).with("frame_id", frame_id.clone())),
-        Err(_) => {
-            let seconds = limit.as_secs();
-            let detail = format!(
-                "frame {frame_id} was classified but not committed within {seconds} s; it may still be: look at {sample_href} before sending it again"
-            );
-            Err(Problem::new(Slug::ArchiveTimeout, detail).with("frame_id", frame_id.clone()))
+    let limits = &api.parts.limits;
+    let look = format!("it may still be: look at {sample_href} before sending it again");
+    let (slug, detail) = tokio::select! {
+        biased;
+        committed = commit => match committed {
+            Ok(()) => return Ok(()),
+            Err(_) => return Err(not_taken(Refused::Stopping.into()).with("frame_id", frame_id.clone())),
+        },
+        () = tokio::time::sleep(limits.archive_timeout) => {
+            let seconds = limits.archive_timeout.as_secs();
+            let detail = format!("frame {frame_id} was classified but not committed within {seconds} s; {look}");
+            (Slug::ArchiveTimeout, detail)
         }
-    }
+        () = stopped(api) => {
+            (Slug::Stopping, format!("the hub is stopping and frame {frame_id} was not committed in time; {look}"))
+        }
+    };
+    Err(Problem::new(slug, detail).with("frame_id", frame_id.clone()))
+}
+
+/// Ends when the hub has been stopping for as long as a commit is waited for then.
+async fn stopped(api: &Shared) {
+    api.parts.stop.cancelled().await;
+    tokio::time::sleep(api.parts.limits.stopping_timeout).await;
+}
+
+/// The posted picture, within the bound on those that are on their way in.
+async fn uploaded(api: &Shared, request: Request) -> Result<Bytes, Problem> {
+    let _place = api.uploads.try_acquire().map_err(|_| {
+        let most = api.parts.limits.uploads_max;
+        Problem::new(Slug::Overloaded, format!("{most} pictures are being sent already; try again in a second"))
+            .retry_after(1)
+    })?;
+    upload::picture(&api.parts.limits, request).await
 }
 
 fn place_in_queue(classifier: &Classifier) -> Result<Slot, Problem> {

@@ -15,8 +15,12 @@ pub struct Limits {
     pub answer_timeout: Duration,
     /// Time that `wait=archived` waits for the commit: several flush intervals.
     pub archive_timeout: Duration,
+    /// What is left of that once the hub stops: its server cuts what is not answered after 10 s.
+    pub stopping_timeout: Duration,
     /// Requests under way at once.
     pub concurrency_max: usize,
+    /// Posted pictures on their way in, each held in memory up to `body_bytes_max`.
+    pub uploads_max: usize,
     /// Frames waiting for the engine, the one in work included.
     pub engine_queue_max: usize,
     /// Open streams.
@@ -43,7 +47,9 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(20),
             answer_timeout: Duration::from_secs(30),
             archive_timeout: Duration::from_secs(60),
+            stopping_timeout: Duration::from_secs(7),
             concurrency_max: 128,
+            uploads_max: 32,
             engine_queue_max: 8,
             streams_max: 64,
             heartbeat: Duration::from_secs(15),

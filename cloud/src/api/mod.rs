@@ -32,7 +32,7 @@ mod home;
 mod layers;
 mod openapi;
 
-pub use actor::{Actor, CertificateName};
+pub use actor::Actor;
 pub use classify::Classifier;
 pub use handles::{Archive, Feed, Lake, Notice};
 pub use limits::Limits;

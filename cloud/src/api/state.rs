@@ -45,6 +45,8 @@ pub struct Api {
     pub logs: Logs,
     /// Requests under way.
     pub requests: Arc<Semaphore>,
+    /// Posted pictures on their way in.
+    pub uploads: Arc<Semaphore>,
     /// Open streams.
     pub streams: Arc<Semaphore>,
     /// Requests that wait for a commit.
@@ -76,6 +78,7 @@ impl Api {
         let limits = &parts.limits;
         Arc::new(Self {
             requests: Arc::new(Semaphore::new(limits.concurrency_max)),
+            uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             streams: Arc::new(Semaphore::new(limits.streams_max)),
             commits: Arc::new(Semaphore::new(limits.concurrency_max / 2)),
             facts: Arc::default(),

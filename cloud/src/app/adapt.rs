@@ -1,6 +1,6 @@
 //! What the API asks for, made of what the other roles and the lake offer.
 
-use std::{ops::Range, sync::Arc, time::SystemTime};
+use std::{convert::Infallible, ops::Range, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -114,7 +114,7 @@ impl api::Archive for Archive {
 }
 
 /// Announces what arrives, while somebody listens.
-pub(super) async fn feed(mut arrived: broadcast::Receiver<Arc<Arrived>>, feed: Feed) {
+pub(super) async fn feed(mut arrived: broadcast::Receiver<Arc<Arrived>>, feed: Feed) -> Result<(), Infallible> {
     loop {
         match arrived.recv().await {
             Ok(arrived) if feed.is_watched() => {
@@ -132,7 +132,7 @@ pub(super) async fn feed(mut arrived: broadcast::Receiver<Arc<Arrived>>, feed: F
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "live streams missed records: the hub is busy");
             }
-            Err(broadcast::error::RecvError::Closed) => return,
+            Err(broadcast::error::RecvError::Closed) => return Ok(()),
         }
     }
 }

@@ -6,39 +6,36 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::{Router, extract::Request, middleware, response::Response};
+use axum::Router;
 use contract::{GatewayId, Timestamp, topic};
 use daemon::{
     CancellationToken,
     admin::{self, Admin, BuildInfo, Readiness},
     config::Loaded,
     http, listen,
+    ready::Pulse,
     state::StateDir,
     tasks::{BoxError, Kind, Stop, Tasks},
 };
-use store::{
-    lake_index::LakeIndex,
-    objects::{Location, Objects, StateEndpoint},
-    tables::Tables,
-};
-use tokio::task::JoinHandle;
+use store::{objects::StateEndpoint, tables::Tables};
 
 use super::{
     Error,
     adapt::{self, Archive, Lake},
     credentials::{self, Endpoints},
+    foundation::LakeParts,
     metrics::{HubMetrics, Sources},
     places,
     presence::{self, Presence},
+    served::Served,
 };
 use crate::{
     api::{self, Feed},
-    broker::{self, Broker, Listen},
-    config::{BUCKET, HubConfig, MqttPlace, ObjectsPlace, Role},
+    broker::Broker,
+    config::{HubConfig, Role},
     directory::Directory,
     ingest::{self, Ingest},
     lake::Reader,
-    objects::Server,
     upkeep,
 };
 
@@ -50,7 +47,8 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// A running hub.
 pub struct App {
     pub(super) state: StateDir,
-    pub(super) stop: Stop,
+    pub(super) tasks: Tasks,
+    pub(super) pulse: Option<Pulse>,
     pub(super) http: Served,
     pub(super) s3: Option<Served>,
     pub(super) broker: Option<Broker>,
@@ -62,37 +60,14 @@ pub struct App {
     pub(super) metrics: HubMetrics,
 }
 
-/// Something that is served on a socket.
-pub(super) struct Served {
-    pub address: SocketAddr,
-    stop: CancellationToken,
-    task: JoinHandle<std::io::Result<()>>,
-}
-
-impl Served {
-    fn new(
-        address: SocketAddr,
-        stop: CancellationToken,
-        serve: impl Future<Output = std::io::Result<()>> + Send + 'static,
-    ) -> Self {
-        Self { address, stop, task: tokio::spawn(serve) }
-    }
-
-    /// Takes no more, and waits for what is under way.
-    pub async fn end(self) -> Result<(), BoxError> {
-        self.stop.cancel();
-        Ok(self.task.await??)
-    }
-}
-
 /// What the parts share while they are built.
-struct Builder<'a> {
-    config: &'a HubConfig,
-    loaded: &'a Loaded<HubConfig>,
-    state: &'a StateDir,
+pub(super) struct Builder<'a> {
+    pub config: &'a HubConfig,
+    pub loaded: &'a Loaded<HubConfig>,
+    pub state: &'a StateDir,
     instance: String,
-    readiness: Readiness,
-    tasks: Tasks,
+    pub readiness: Readiness,
+    pub tasks: Tasks,
 }
 
 pub(super) async fn build(loaded: &Loaded<HubConfig>, state: StateDir, stop: Stop) -> Result<App, Error> {
@@ -116,8 +91,9 @@ pub(super) async fn build(loaded: &Loaded<HubConfig>, state: StateDir, stop: Sto
         Some(location) => Some(builder.lake(location).await?),
         None => None,
     };
+    let pulse = Pulse::default();
     let ingest = match (&lake, &url) {
-        (Some(lake), Some(url)) if config.has(Role::Ingest) => Some(builder.ingest(lake, url)?),
+        (Some(lake), Some(url)) if config.has(Role::Ingest) => Some(builder.ingest(lake, url, pulse.clone())?),
         _ => None,
     };
     let upkeep = match &lake {
@@ -137,12 +113,13 @@ pub(super) async fn build(loaded: &Loaded<HubConfig>, state: StateDir, stop: Sto
         api: api.as_ref().map(|api| api.shared.facts.clone()),
         directory: api.as_ref().map(|api| api.directory.clone()),
         findings: api.as_ref().map(|api| api.findings.clone()),
+        oversize: broker.as_ref().map(Broker::oversize),
     };
     let metrics = HubMetrics::new(sources);
     let router = builder.router(&metrics, api.as_ref().map(|api| &api.shared));
-    let token = CancellationToken::new();
-    let http =
-        Served::new(http_address, token.clone(), http::serve(listener, router, tls, http::Limits::default(), token));
+    let http = Served::start(&builder.tasks, "http", http_address, |stop| {
+        http::serve(listener, router, tls, http::Limits::default(), stop)
+    });
     let mqtt_shown = match (&broker, &url) {
         (Some(broker), _) => Some(broker.address().to_string()),
         (None, Some(url)) => link::Broker::parse(url).ok().map(|broker| format!("{}:{}", broker.host, broker.port)),
@@ -151,7 +128,8 @@ pub(super) async fn build(loaded: &Loaded<HubConfig>, state: StateDir, stop: Sto
     builder.endpoints(lake.as_ref(), s3.as_ref(), url.as_deref(), &http)?;
     builder.until_ready().await;
     Ok(App {
-        stop,
+        pulse: ingest.is_some().then_some(pulse),
+        tasks: builder.tasks,
         http,
         s3,
         broker,
@@ -172,20 +150,14 @@ impl App {
             return;
         }
         self.metrics.metrics.export(telemetry);
-        let (metrics, stop) = (self.metrics.clone(), self.stop.token());
-        tokio::spawn(async move {
+        let (metrics, stop) = (self.metrics.clone(), self.tasks.stop().token());
+        self.tasks.spawn("metrics", Kind::BestEffort, async move {
             while tokio::time::timeout(REFRESH, stop.cancelled()).await.is_err() {
                 metrics.refresh();
             }
+            Ok::<(), BoxError>(())
         });
     }
-}
-
-/// The lake's two halves.
-struct LakeParts {
-    index: LakeIndex,
-    objects: Objects,
-    uri: String,
 }
 
 /// The API and what feeds it.
@@ -197,86 +169,7 @@ struct ApiParts {
 }
 
 impl Builder<'_> {
-    /// The embedded S3 server, where this process runs it, and where the objects are.
-    async fn objects(&self) -> Result<(Option<Served>, Option<Location>), Error> {
-        if let ObjectsPlace::Uri(uri) = &self.config.objects {
-            return Ok((None, Some(places::external(self.config, uri)?)));
-        }
-        if !self.config.has(Role::Objects) {
-            return Ok((None, None));
-        }
-        let explicit = self.loaded.is_set("s3.listen");
-        let listener = listen::bind_or_free(self.config.s3.listen, explicit, "s3.listen")?;
-        let address = local(&listener, "s3.listen")?;
-        let keys = credentials::keys(self.state)?;
-        let server = Server::open(&self.state.folder("objects")?, keys.clone()).await?;
-        server.create_bucket(BUCKET).await?;
-        let stop = CancellationToken::new();
-        let served = Served::new(address, stop.clone(), server.serve(listener, stop));
-        Ok((Some(served), Some(places::embedded(address, keys))))
-    }
-
-    /// The broker, where this process runs it, and its URL.
-    async fn broker(&self) -> Result<(Option<Broker>, Option<String>), Error> {
-        if let MqttPlace::Url(url) = &self.config.mqtt {
-            return Ok((None, Some(url.clone())));
-        }
-        if !self.config.has(Role::Broker) {
-            return Ok((None, None));
-        }
-        let section = &self.config.broker;
-        let options = broker::Options {
-            folder: self.state.folder("broker")?,
-            program: section.program.clone(),
-            listen: Listen { address: section.listen, explicit: self.loaded.is_set("broker.listen") },
-            encrypted: section.tls.as_ref().map(|tls| {
-                let explicit = self.loaded.is_set("broker.tls.listen");
-                (Listen { address: tls.listen, explicit }, tls.files())
-            }),
-            message_max: section.message_max.0,
-            prefix: self.config.mqtt_client.prefix.clone(),
-            insecure: self.config.insecure,
-        };
-        let broker = Broker::start(options).await?;
-        let component = self.readiness.component("broker");
-        component.ready();
-        let mut state = broker.state();
-        self.tasks.spawn("broker watch", Kind::BestEffort, async move {
-            while state.changed().await.is_ok() {
-                match &*state.borrow_and_update() {
-                    broker::State::Running => component.ready(),
-                    broker::State::Starting => component.not_ready("starting"),
-                    broker::State::Down(reason) => component.not_ready(format!("it ended: {reason}")),
-                    broker::State::Stopped => component.not_ready("stopped"),
-                }
-            }
-            Ok::<(), BoxError>(())
-        });
-        let url = broker.url();
-        Ok((Some(broker), Some(url)))
-    }
-
-    async fn lake(&self, location: Location) -> Result<LakeParts, Error> {
-        let objects = Objects::connect(location).map_err(Error::Objects)?;
-        if let Err(error) = objects.check().await {
-            if !error.retryable() {
-                return Err(Error::Objects(error));
-            }
-            tracing::warn!(%error, "objects cannot be reached yet; what arrives is held until they can");
-        }
-        let uri = self.config.tables_uri(self.state.path());
-        let tables = Tables::open(&uri).await?;
-        let index = LakeIndex::open(tables, now()).await?;
-        match upkeep::claim(&index, &objects, now()).await {
-            Ok(upkeep::Claim::Own) => {}
-            Ok(upkeep::Claim::Rebuild(why)) => return Err(Error::OtherLake(why)),
-            // objects that cannot be reached were told of above; ingest holds until they can
-            Err(error) => tracing::warn!(error = daemon::logs::chain(&error), "whose bucket it is cannot be seen yet"),
-        }
-        Ok(LakeParts { index, objects, uri })
-    }
-
-    fn ingest(&self, lake: &LakeParts, url: &str) -> Result<Ingest, Error> {
+    fn ingest(&self, lake: &LakeParts, url: &str, pulse: Pulse) -> Result<Ingest, Error> {
         let section = &self.config.ingest;
         let prefix = self.config.mqtt_client.prefix.clone();
         let archive = link::Subscription::at_least_once(topic::all_up(&prefix));
@@ -299,6 +192,8 @@ impl Builder<'_> {
             objects: lake.objects.clone(),
             index: lake.index.clone(),
             ready: self.readiness.component("ingest"),
+            tasks: self.tasks.clone(),
+            pulse,
         };
         Ok(ingest::start(options, parts))
     }
@@ -325,7 +220,7 @@ impl Builder<'_> {
         let limits = api::Limits::default();
         let feed = Feed::new(limits.stream_backlog_max);
         if let Some(ingest) = ingest {
-            tokio::spawn(adapt::feed(ingest.handle.subscribe(), feed.clone()));
+            self.tasks.spawn("streams", Kind::Critical, adapt::feed(ingest.handle.subscribe(), feed.clone()));
         }
         let directory = Directory::default();
         let prefix = self.config.mqtt_client.prefix.clone();
@@ -336,11 +231,21 @@ impl Builder<'_> {
         options.session_expiry = Duration::ZERO; // retained documents come again; nothing else is worth keeping
         let findings = upkeep::Findings::default();
         let (watch, watching) = upkeep::Watch::new(lake.index.clone(), findings.clone());
-        self.tasks.spawn("watch", Kind::BestEffort, async move {
-            watching.await;
+        let until = stop.clone();
+        self.tasks.spawn("watch", Kind::Critical, async move {
+            until.run_until_cancelled(watching).await;
             Ok::<(), BoxError>(())
         });
-        let presence = Presence::start(link::connect(options)?, prefix, directory.clone(), elsewhere, watch);
+        let presence =
+            Presence::start(link::connect(options)?, prefix, directory.clone(), elsewhere, watch, &self.tasks);
+        let classifier = self.classifier(&limits).await?;
+        if let Some(classifier) = &classifier {
+            let (ended, stop) = (classifier.ended(), stop.clone());
+            self.tasks.spawn("engine", Kind::Critical, async move {
+                stop.run_until_cancelled(ended).await;
+                Ok::<(), BoxError>(())
+            });
+        }
         let parts = api::Parts {
             directory: directory.clone(),
             lake: Arc::new(Lake {
@@ -351,7 +256,7 @@ impl Builder<'_> {
             }),
             gateway: self.gateway(),
             archive: ingest.map(|ingest| Arc::new(Archive(ingest.handle.clone())) as Arc<dyn api::Archive>),
-            classifier: self.classifier(&limits).await?,
+            classifier,
             feed,
             limits,
             stop,
@@ -381,8 +286,7 @@ impl Builder<'_> {
         let admin = Admin { readiness: self.readiness.clone(), metrics: Arc::new(metrics.clone()), build };
         match api {
             // the API answers its version itself
-            Some(api) => admin::router(admin, "/api/v1/build")
-                .merge(api::with_state(api).layer(middleware::from_fn(certificate_name))),
+            Some(api) => admin::router(admin, "/api/v1/build").merge(api::with_state(api)),
             None => admin::router(admin, "/api/v1/version"),
         }
     }
@@ -437,21 +341,12 @@ impl Builder<'_> {
     }
 }
 
-/// The server knows who showed a certificate; the API calls them by its common name.
-async fn certificate_name(mut request: Request, next: middleware::Next) -> Response {
-    let name = request.extensions().get::<http::Peer>().and_then(|peer| peer.common_name.clone());
-    if let Some(name) = name {
-        request.extensions_mut().insert(api::CertificateName(name));
-    }
-    next.run(request).await
-}
-
-fn local(listener: &std::net::TcpListener, key: &str) -> Result<SocketAddr, Error> {
+pub(super) fn local(listener: &std::net::TcpListener, key: &str) -> Result<SocketAddr, Error> {
     let address = SocketAddr::from(([0, 0, 0, 0], 0));
     listener.local_addr().map_err(|source| listen::Error::Io { key: key.to_owned(), address, source }.into())
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 

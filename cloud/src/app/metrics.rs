@@ -1,7 +1,10 @@
 //! The hub's metrics: every name in one enum. Roles count for themselves; what they count is copied here when asked for.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -70,6 +73,8 @@ daemon::metric_names! {
         RolledBack = counter("sightline_hub_lake_rolled_back_total", "Times that a gateway knew more than the tables, which had been rolled back"),
         /// Twins.
         Twins = gauge("sightline_hub_gateway_twins", "Gateway ids that two gateways use"),
+        /// Oversize messages.
+        Oversize = counter("sightline_hub_broker_oversize_total", "Messages longer than the broker takes; their senders are cut off"),
         /// Requests.
         Requests = counter("sightline_hub_api_requests_total", "HTTP requests to the API"),
         /// Refused requests.
@@ -97,6 +102,7 @@ pub(super) struct Sources {
     pub api: Option<Arc<api::Facts>>,
     pub directory: Option<Directory>,
     pub findings: Option<upkeep::Findings>,
+    pub oversize: Option<Arc<AtomicU64>>,
 }
 
 /// The metrics and where they come from.
@@ -146,6 +152,9 @@ impl HubMetrics {
         }
         if let Some(stats) = &self.sources.upkeep {
             self.refresh_upkeep(stats);
+        }
+        if let Some(oversize) = &self.sources.oversize {
+            self.metrics.counter(Metric::Oversize, &[]).set_total(oversize.load(Ordering::Relaxed));
         }
         if let Some(facts) = &self.sources.api {
             let pairs = [

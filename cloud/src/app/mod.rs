@@ -7,18 +7,20 @@ mod adapt;
 mod build;
 mod credentials;
 mod error;
+mod foundation;
 mod metrics;
 pub mod offline;
 mod places;
 mod presence;
 mod probe;
+mod served;
 
 use std::{path::PathBuf, time::Duration};
 
 use daemon::{
     config::Loaded,
     state::StateDir,
-    tasks::{BoxError, Reason, Shutdown, ShutdownReport, Stop},
+    tasks::{BoxError, Reason, Shutdown, ShutdownReport, Stop, Tasks},
     telemetry::Telemetry,
 };
 
@@ -30,10 +32,17 @@ use crate::{config::HubConfig, ingest::Fact};
 
 /// Longest shutdown, all steps together: below systemd's 90 s.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(45);
+/// A loop that has not turned for so long is stuck. One turn waits for the tables at most: they give up after 15 s for
+/// a lock and 10 s for a connection.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// Starts the hub; the state folder is locked by the caller.
 pub async fn start(config: &Loaded<HubConfig>, state: StateDir, stop: Stop) -> Result<App, Error> {
-    build::build(config, state, stop).await
+    let started = build::build(config, state, stop.clone()).await;
+    if started.is_err() {
+        stop.request(Reason::Asked); // what had been started ends with it, and is not missed
+    }
+    started
 }
 
 impl App {
@@ -55,6 +64,17 @@ impl App {
         line
     }
 
+    /// The tasks that run.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Whether the hub does its work, for systemd's watchdog. A hub that is stopping has a bound of its own.
+    pub fn heart(&self) -> impl Fn() -> bool + Send + use<> {
+        let (pulse, stop) = (self.pulse.clone(), self.tasks.stop().clone());
+        move || stop.is_requested() || pulse.as_ref().is_none_or(|pulse| pulse.age() < STUCK)
+    }
+
     /// The state folder.
     pub fn state(&self) -> PathBuf {
         self.state.path().to_owned()
@@ -62,7 +82,7 @@ impl App {
 
     /// Runs until somebody asks to stop, then takes everything down in order; gives the exit code.
     pub async fn run(self, telemetry: Telemetry) -> u8 {
-        let reason = self.stop.requested().await;
+        let reason = self.tasks.stop().requested().await;
         tracing::info!(%reason, "hub is stopping");
         self.shutdown(&reason, telemetry).await
     }
@@ -70,6 +90,9 @@ impl App {
     /// Takes everything down; gives the exit code.
     pub async fn shutdown(self, reason: &Reason, telemetry: Telemetry) -> u8 {
         let s = Duration::from_secs;
+        if let Some(ingest) = &self.ingest {
+            ingest.hurry();
+        }
         let stats = self.ingest.as_ref().map(|ingest| ingest.stats.clone());
         let (http, ingest, presence, upkeep) = (self.http, self.ingest, self.presence, self.upkeep);
         let (s3, broker, tables) = (self.s3, self.broker, self.tables);

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use contract::{Event, Prediction, Timestamp, Topic, live::Live};
+use daemon::tasks::{Kind, Tasks};
 use link::{Events, Session};
-use tokio::task::JoinHandle;
 
 use crate::{
     api::{Feed, Notice},
@@ -15,8 +15,12 @@ use crate::{
 /// The task that listens to the live lane.
 pub(super) struct Presence {
     session: Session,
-    task: JoinHandle<()>,
 }
+
+/// Nothing comes from the bus any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the session with the broker has ended")]
+struct Ended;
 
 /// What is listened to: all for the directory, and events where the feed is made here.
 pub(super) fn subscriptions(prefix: &str, with_feed: bool) -> Vec<link::Subscription> {
@@ -35,9 +39,11 @@ impl Presence {
         directory: Directory,
         feed: Option<Feed>,
         watch: Watch,
+        tasks: &Tasks,
     ) -> Self {
         let (session, mut events) = bus;
-        let task = tokio::spawn(async move {
+        let stop = tasks.stop().clone();
+        tasks.spawn("directory", Kind::Critical, async move {
             while let Some(event) = events.next().await {
                 let link::Event::Message(message) = event else { continue };
                 let Some(topic) = Topic::parse(&prefix, &message.topic) else { continue };
@@ -49,14 +55,14 @@ impl Presence {
                 }
                 directory.note(&topic, &message.payload, Timestamp::from_system(SystemTime::now()));
             }
+            if stop.is_requested() { Ok(()) } else { Err(Ended) }
         });
-        Self { session, task }
+        Self { session }
     }
 
     /// Disconnects.
     pub async fn end(self) {
-        self.session.close(Duration::from_secs(2)).await;
-        self.task.abort();
+        self.session.close(Duration::from_secs(2)).await; // and with it the events end
     }
 }
 

@@ -9,7 +9,7 @@ use daemon::{
     check::Report,
     config::Loaded,
     listen,
-    state::{Lock, StateDir},
+    state::{Found, StateDir},
 };
 use engine_ort::OrtCpu;
 use inference::{Engine, EngineFactory, Package};
@@ -35,33 +35,26 @@ pub async fn check(config: &Loaded<HubConfig>, state: &Path) -> Report {
     check_objects(&mut report, &config.value, state, running).await;
     check_tables(&mut report, &config.value, state).await;
     check_model(&mut report, &config.value).await;
+    if let Some(outcome) = daemon::telemetry::probe(&config.value.telemetry).await {
+        report.result("telemetry", outcome);
+    }
     report
 }
 
 /// Whether a hub runs on this folder now.
 fn check_state(report: &mut Report, state: &Path) -> bool {
-    let existed = state.exists();
-    match StateDir::open(state, Lock::Exclusive) {
-        Ok(opened) => {
-            let path = opened.path().display().to_string();
-            drop(opened);
-            if !existed {
-                // made by looking: leave nothing behind
-                let _ = std::fs::remove_file(state.join("lock")).and_then(|()| std::fs::remove_dir(state));
-            }
-            report.ok("state", path);
-            false
-        }
-        Err(daemon::state::Error::Locked { path, pid }) => {
+    let shown = state.display();
+    match StateDir::probe(state) {
+        Ok(Found::Free) => report.ok("state", shown.to_string()),
+        Ok(Found::Absent) => report.ok("state", format!("{shown} will be made")),
+        Ok(Found::InUse { pid }) => {
             let who = pid.map_or_else(|| "a hub".to_owned(), |pid| format!("a hub (process {pid})"));
-            report.ok("state", format!("{}: {who} is running on it", path.display()));
-            true
+            report.ok("state", format!("{shown}: {who} is running on it"));
+            return true;
         }
-        Err(error) => {
-            report.result("state", Err::<String, _>(error));
-            false
-        }
+        Err(error) => report.result("state", Err::<String, _>(error)),
     }
+    false
 }
 
 fn check_addresses(report: &mut Report, config: &Loaded<HubConfig>, running: bool) {
@@ -107,7 +100,7 @@ async fn check_broker(report: &mut Report, config: &HubConfig) {
         MqttPlace::Url(url) => match places::bus(config, url, "sightline-hub-check".to_owned(), Vec::new()) {
             Ok(options) => {
                 let shown = options.broker.to_string();
-                report.result("mqtt", link::probe(&options, PATIENCE).await.map(|()| shown));
+                report.result("mqtt", link::probe(&options, PATIENCE).await.map(|_| shown));
             }
             Err(error) => report.result("mqtt", Err::<String, _>(error)),
         },

@@ -14,7 +14,7 @@ const PACKET_EXTRA: u64 = 64 << 10;
 /// Writes the files and gives the configuration's path.
 pub(super) fn write(options: &Options, plain: SocketAddr, encrypted: Option<SocketAddr>) -> io::Result<PathBuf> {
     let acl = options.folder.join("acl");
-    daemon::state::atomic_write(&acl, access_list(&options.prefix).as_bytes(), 0o600)?;
+    daemon::state::atomic_write(&acl, access_list(&options.prefix, &options.viewers).as_bytes(), 0o600)?;
     let conf = options.folder.join("mosquitto.conf");
     let text = text(options, plain, encrypted, &daemon::process::user());
     daemon::state::atomic_write(&conf, text.as_bytes(), 0o600)?;
@@ -40,7 +40,7 @@ fn text(options: &Options, plain: SocketAddr, encrypted: Option<SocketAddr>, use
          max_packet_size {packet_max}\n\
          set_tcp_nodelay true\n\
          sys_interval 0\n\
-         connection_messages false\n\
+         connection_messages true\n\
          log_dest stderr\n\
          log_type error\n\
          log_type warning\n\
@@ -77,9 +77,15 @@ fn text(options: &Options, plain: SocketAddr, encrypted: Option<SocketAddr>, use
     out
 }
 
-/// Three lines, for every principal: the user name is the certificate's common name, `<site>/<gateway>`.
-fn access_list(prefix: &str) -> String {
-    format!("pattern write {prefix}/up/%u/+\npattern write {prefix}/live/%u/#\npattern read {prefix}/down/%u/+\n")
+/// Three lines, for every principal: the user name is the certificate's common name, `<site>/<gateway>`; and two for each
+/// viewer.
+fn access_list(prefix: &str, viewers: &[String]) -> String {
+    let mut list =
+        format!("pattern write {prefix}/up/%u/+\npattern write {prefix}/live/%u/#\npattern read {prefix}/down/%u/+\n");
+    for viewer in viewers {
+        let _ = write!(list, "\nuser {viewer}\ntopic read {prefix}/live/#\n"); // writing to a String cannot fail
+    }
+    list
 }
 
 #[cfg(test)]
@@ -99,9 +105,10 @@ mod tests {
             encrypted: Some((listen, tls)),
             message_max: 1 << 20,
             prefix: "sightline".into(),
+            viewers: vec!["control room".into()],
             insecure: false,
         };
         let text = text(&options, "127.0.0.1:1883".parse().unwrap(), "127.0.0.1:8883".parse().ok(), "sightline");
-        insta::assert_snapshot!(format!("{text}\n--- acl\n{}", access_list(&options.prefix)));
+        insta::assert_snapshot!(format!("{text}\n--- acl\n{}", access_list(&options.prefix, &options.viewers)));
     }
 }

@@ -14,6 +14,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -43,6 +44,8 @@ pub struct Options {
     pub message_max: u64,
     /// The topics' prefix, for the access list.
     pub prefix: String,
+    /// Common names of those who may read the live lane at `encrypted`.
+    pub viewers: Vec<String>,
     /// Allows `listen` to be reached by others.
     pub insecure: bool,
 }
@@ -160,6 +163,11 @@ impl Broker {
     /// Whether it runs, as it changes.
     pub fn state(&self) -> watch::Receiver<State> {
         self.supervisor.state()
+    }
+
+    /// Counts the messages that were longer than the broker takes.
+    pub fn oversize(&self) -> Arc<AtomicU64> {
+        self.supervisor.oversize()
     }
 
     /// Its process, while it runs; for tests and metrics.

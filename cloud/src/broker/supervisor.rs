@@ -10,7 +10,7 @@ use std::{
     process::{Child, ChildStderr, Command, Stdio},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -54,6 +54,7 @@ struct Shared {
     /// The child while it may be signalled: taken away before it is reaped, so that no other process is ever hit.
     pid: Mutex<Option<i32>>,
     stopping: AtomicBool,
+    oversize: Arc<AtomicU64>,
     wake: Condvar,
     wake_lock: Mutex<()>,
 }
@@ -64,6 +65,7 @@ impl Supervisor {
         let shared = Arc::new(Shared {
             pid: Mutex::new(None),
             stopping: AtomicBool::new(false),
+            oversize: Arc::default(),
             wake: Condvar::new(),
             wake_lock: Mutex::new(()),
         });
@@ -92,6 +94,11 @@ impl Supervisor {
 
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
+    }
+
+    /// Counts the messages that were longer than the broker takes.
+    pub fn oversize(&self) -> Arc<AtomicU64> {
+        self.shared.oversize.clone()
     }
 
     pub fn pid(&self) -> Option<i32> {
@@ -237,6 +244,9 @@ impl Thread {
             if let Some(error) = line.strip_prefix("Error: ") {
                 words = error.to_owned();
                 tracing::warn!(line = error, "broker says");
+            } else if let Some(client) = line.strip_suffix(" disconnected due to oversize packet.") {
+                self.shared.oversize.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(client, "a message longer than broker.message_max was refused, and its sender cut off");
             } else {
                 tracing::debug!(line, "broker says");
             }

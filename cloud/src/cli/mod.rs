@@ -10,7 +10,7 @@ use daemon::{
     config::{self, Loaded, Sources},
     exit, logs, ready,
     state::{Lock, StateDir},
-    tasks::Stop,
+    tasks::{Reason, Stop},
     telemetry::{self, Service},
 };
 
@@ -150,7 +150,10 @@ fn run(common: &Common, loaded: &Loaded<HubConfig>, state: PathBuf) -> u8 {
         }
         let started = tokio::select! {
             started = app::start(loaded, state, stop.clone()) => started,
-            _ = stop.requested() => return exit::OK,
+            reason = stop.requested() => return match reason {
+                Reason::TaskLost { .. } => exit::TASK_LOST,
+                Reason::Signal(_) | Reason::Asked => exit::OK,
+            },
         };
         match started {
             Ok(app) => {
@@ -158,7 +161,7 @@ fn run(common: &Common, loaded: &Loaded<HubConfig>, state: PathBuf) -> u8 {
                 let roles: Vec<_> = loaded.value.roles.iter().map(|role| Role::name(*role)).collect();
                 tracing::info!(?roles, state = %app.state().display(), "hub is ready");
                 ready::print_ready(&app.ready_line());
-                let _watchdog = tokio::spawn(ready::watchdog(|| true));
+                let _watchdog = tokio::spawn(ready::watchdog(app.heart()));
                 app.run(telemetry).await
             }
             Err(error) => {

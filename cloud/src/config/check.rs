@@ -16,6 +16,7 @@ impl Config for HubConfig {
         self.check_roles(problems);
         self.check_addresses(problems);
         self.check_bounds(problems);
+        self.check_viewers(problems);
         if !is_valid_prefix(&self.mqtt_client.prefix) {
             let prefix = &self.mqtt_client.prefix;
             problems
@@ -77,6 +78,20 @@ impl HubConfig {
         }
         if self.has(Role::Objects) {
             guard("s3.listen", self.s3.listen, "s3", None);
+        }
+    }
+
+    fn check_viewers(&self, problems: &mut Problems) {
+        let Some(tls) = &self.broker.tls else { return };
+        if !tls.viewers.is_empty() && tls.client_ca.is_none() {
+            problems.add("broker.tls.viewers", "are known by their certificates: broker.tls.client_ca is needed");
+        }
+        // a line of the access list each; a slash is a gateway's
+        let wrong =
+            |name: &&String| name.trim() != *name || name.is_empty() || name.contains(['/', '+', '#', '\n', '\r']);
+        for name in tls.viewers.iter().filter(wrong) {
+            let rule = "one line without `/`, `+`, `#` or spaces around it";
+            problems.add("broker.tls.viewers", format!("{name:?} is not the common name of a viewer: {rule}"));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use daemon::config::without_secrets;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Where the broker is.
@@ -29,7 +30,11 @@ impl FromStr for MqttPlace {
         if text == "embedded" {
             return Ok(Self::Embedded);
         }
-        match link::Broker::parse(text) {
+        match link::Options::new(text, "") {
+            Ok(options) if options.credentials.is_some() => Err(String::from(
+                "user name and password do not stand in the address: set mqtt_client.username and mqtt_client.password, \
+                 best as \"env:NAME\" or \"file:/path\"",
+            )),
             Ok(_) => Ok(Self::Url(text.to_owned())),
             Err(error) => Err(format!("{error}; or write \"embedded\"")),
         }
@@ -43,7 +48,10 @@ impl FromStr for ObjectsPlace {
         match text {
             "embedded" => Ok(Self::Embedded),
             uri if uri.starts_with("s3://") && uri.len() > 5 => Ok(Self::Uri(uri.to_owned())),
-            other => Err(format!("{other:?} is not a place for objects: write \"embedded\" or \"s3://bucket/prefix\"")),
+            other => Err(format!(
+                "{:?} is not a place for objects: write \"embedded\" or \"s3://bucket/prefix\"",
+                without_secrets(other)
+            )),
         }
     }
 }

@@ -47,6 +47,9 @@ pub struct BrokerTls {
     /// The authority of the gateways' certificates (PEM); the common name is the principal, `<site>/<gateway>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ca: Option<PathBuf>,
+    /// Common names of certificates whose bearers, people or programs, may read the live lane and nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub viewers: Vec<String>,
 }
 
 fn encrypted_default() -> SocketAddr {

@@ -23,6 +23,8 @@ pub struct Kept {
     pub kind: Kind,
     /// When it was received.
     pub received_at: Timestamp,
+    /// When its gateway says that it was sent: what its clock is measured by once the record can be read.
+    pub sent_at: Option<Timestamp>,
     /// Its bytes: the record for a dead letter, the frame for a newer version.
     pub bytes: Bytes,
     /// Why it was kept.
@@ -94,6 +96,16 @@ impl Batch {
         if !numbers.is_empty() {
             self.adds.entry(id).or_insert_with(|| (owner.clone(), RangeSet::new())).1.extend(numbers);
         }
+    }
+
+    /// Takes out numbers that are committed already; what holds their records stays.
+    pub fn not_again(&mut self, committed: &BTreeMap<StreamId, RangeSet>) {
+        for (id, (_, add)) in &mut self.adds {
+            if let Some(committed) = committed.get(id) {
+                *add = add.without(committed);
+            }
+        }
+        self.adds.retain(|_, (_, add)| !add.is_empty());
     }
 
     /// How many rows there are.

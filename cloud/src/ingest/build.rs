@@ -57,11 +57,12 @@ fn hashes(object: &Object, known: &HashMap<StreamId, HashMap<u64, u64>>) -> Vec<
     rows
 }
 
-/// Records kept as they came, in one tar a kind: the bytes, and beside them a JSON with what is known of them.
+/// Records kept as they came, in one tar a kind and version, so that each is read as soon as its own version can be:
+/// the bytes, and beside them a JSON with what is known of them.
 fn kept(built: &mut Built, kept: &[Kept], format: Format, prefix: &str, now: Timestamp) -> Result<(), PackError> {
-    let mut by_kind: HashMap<Kind, Vec<&Kept>> = HashMap::new();
-    kept.iter().for_each(|k| by_kind.entry(k.kind).or_default().push(k));
-    for (kind, kept) in by_kind {
+    let mut alike: BTreeMap<(Kind, u16), Vec<&Kept>> = BTreeMap::new();
+    kept.iter().for_each(|k| alike.entry((k.kind, k.version)).or_default().push(k));
+    for ((kind, version), kept) in alike {
         let partition = Partition::of(kept[0].received_at);
         let received = lake::span(kept.iter().map(|k| k.received_at));
         let facts = Facts {
@@ -73,7 +74,7 @@ fn kept(built: &mut Built, kept: &[Kept], format: Format, prefix: &str, now: Tim
             rows: kept.len() as u64,
             captured: received,
             corrected: received,
-            schema: kept.iter().map(|k| k.version).max().unwrap_or(0),
+            schema: version,
             holds: holdings_of_kept(&kept),
         };
         let mut shard = Shard::described(partition.kept_key(prefix, &lake::object_id(now)), &facts)?;
@@ -82,7 +83,7 @@ fn kept(built: &mut Built, kept: &[Kept], format: Format, prefix: &str, now: Tim
             let name = format!("{}_{}_{epoch}_{kind}_{seq}", one.owner.site, one.owner.gateway);
             let facts = serde_json::json!({
                 "site": one.owner.site, "gateway": one.owner.gateway, "epoch": epoch, "kind": kind, "seq": seq,
-                "received_at": one.received_at, "why": one.why, "version": one.version,
+                "received_at": one.received_at, "sent_at": one.sent_at, "why": one.why, "version": version,
                 "beside": one.beside,
             });
             shard.file(

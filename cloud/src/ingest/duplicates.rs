@@ -32,6 +32,8 @@ pub struct Second {
     pub kind: Kind,
     /// When it came.
     pub received_at: Timestamp,
+    /// When its gateway says that it was sent.
+    pub sent_at: Option<Timestamp>,
     /// Its record.
     pub bytes: Bytes,
 }
@@ -129,6 +131,7 @@ mod tests {
             address: Address { epoch: Epoch(7), kind: Kind::Event.number(), seq },
             kind: Kind::Event,
             received_at: Timestamp(0),
+            sent_at: None,
             bytes: Bytes::from_static(bytes),
         }
     }

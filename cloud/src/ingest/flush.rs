@@ -79,7 +79,7 @@ impl Flusher {
         let owners = batch.owners();
         let has_dead = !batch.dead.is_empty();
         let traces = Traces::begin(&batch);
-        let mut last = Vec::new();
+        let mut known = HashMap::new();
         while !batch.is_empty() {
             let built;
             (batch, built) = self.build(batch).await?;
@@ -87,14 +87,20 @@ impl Flusher {
             let stored = self.store(built).await?;
             let objects = stored.objects.clone();
             traces.stored(&objects, |key| self.objects.uri(key));
-            let mut attempt = Attempt { flusher: self, batch: &mut batch, versions: &mut versions, outage: None };
+            let mut attempt = Attempt {
+                flusher: self,
+                batch: &mut batch,
+                versions: &mut versions,
+                known: &mut known,
+                outage: None,
+                in_doubt: false,
+            };
             match attempt.commit(stored).await? {
-                Some(streams) => {
+                Decided::Committed => {
                     self.count(&objects, rows);
-                    last = streams;
                     break;
                 }
-                None => self.remove(objects).await,
+                Decided::Changed => remove_unnamed(&self.index, &self.objects, objects).await,
             }
         }
         for waiter in std::mem::take(&mut batch.waiters) {
@@ -103,7 +109,7 @@ impl Flusher {
         if has_dead {
             dead::prune(&self.index, &self.objects, self.dead_bytes).await;
         }
-        Ok((last, owners))
+        Ok((known.into_values().collect(), owners))
     }
 
     async fn build(&self, mut batch: Batch) -> Result<(Batch, Built), GaveUp> {
@@ -113,7 +119,14 @@ impl Flusher {
                 let built = build::build(&mut batch, now());
                 (batch, built)
             });
-            let Ok((back, result)) = built.await else { return Err(GaveUp) };
+            let (back, result) = match built.await {
+                Ok(built) => built,
+                // A mistake of ours: the batch is gone with it, so this flush is lost too, and with it the process.
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => return Err(GaveUp), // the runtime is ending
+                },
+            };
             batch = back;
             match result {
                 Ok(built) => return Ok((batch, built)),
@@ -143,19 +156,6 @@ impl Flusher {
                 }
                 Err(error) => self.wait(&mut outage, "objects cannot be stored", chain(&error)).await?,
             }
-        }
-    }
-
-    /// Objects that were stored for nothing. What stays behind is an orphan: nothing names it. After a commit that was
-    /// uncertain and happened all the same the manifest names them; so it is asked, and in doubt they stay.
-    async fn remove(&self, objects: Vec<Object>) {
-        let Some(first) = objects.first() else { return };
-        if !matches!(self.index.object(&first.key).await, Ok(None)) {
-            return;
-        }
-        let keys: Vec<_> = objects.into_iter().map(|object| object.key).collect();
-        if let Err(error) = self.objects.delete_many(&keys).await {
-            tracing::debug!(%error, "objects of a lost commit stay behind");
         }
     }
 
@@ -193,44 +193,62 @@ struct Attempt<'a> {
     flusher: &'a Flusher,
     batch: &'a mut Batch,
     versions: &'a mut HashMap<StreamId, u64>,
+    /// The streams as the tables last said.
+    known: &'a mut HashMap<StreamId, Stream>,
     outage: Option<Outage>,
+    /// An earlier try may have happened, or may yet happen: the database commits in its own time.
+    in_doubt: bool,
+}
+
+/// What became of a commit.
+enum Decided {
+    /// Objects and numbers are in the lake.
+    Committed,
+    /// The batch changed, and its objects must be built again.
+    Changed,
 }
 
 impl Attempt<'_> {
-    /// The streams after the commit; `None` when the batch changed and its objects must be built again.
-    async fn commit(&mut self, stored: Stored) -> Result<Option<Vec<Stream>>, GaveUp> {
+    async fn commit(&mut self, stored: Stored) -> Result<Decided, GaveUp> {
         let Stored { objects, samples, hashes, since } = stored;
-        let mut commit = Commit { now: now(), advances: Vec::new(), objects, samples, hashes };
+        let mut commit = Commit { now: now(), advances: Vec::new(), objects, samples, hashes, ..Commit::default() };
         loop {
-            if since.elapsed() > STORED_MAX {
-                return Ok(None); // the reconciler of another process may soon take them for orphans
+            if since.elapsed() > STORED_MAX && !self.in_doubt {
+                return Ok(Decided::Changed); // the reconciler of another process may soon take them for orphans
             }
             commit.advances = self.batch.advances(self.versions);
-            match self.flusher.index.commit(&commit).await {
-                Ok(Outcome::Committed(streams)) => {
-                    ended(&mut self.outage);
-                    return Ok(Some(streams));
-                }
-                Ok(Outcome::Conflict(streams)) => {
-                    if self.moved(streams) {
-                        return Ok(None);
+            let outcome = match self.flusher.index.commit(&commit).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    self.in_doubt |= error.kind() == tables::ErrorKind::Uncertain;
+                    self.flusher.wait(&mut self.outage, "the lake's tables cannot be written", chain(&error)).await?;
+                    if self.in_doubt && self.has_happened(&commit).await? {
+                        return Ok(Decided::Committed);
                     }
+                    continue;
                 }
-                Ok(Outcome::Foreign { epoch, owner }) => {
+            };
+            ended(&mut self.outage);
+            // What moved the streams may have been our own earlier try: the one that conflicts with it waited for it.
+            let own = self.in_doubt && !matches!(outcome, Outcome::Committed(_)) && self.has_happened(&commit).await?;
+            match outcome {
+                Outcome::Committed(streams) => self.learn(streams),
+                Outcome::Conflict(_) | Outcome::Foreign { .. } | Outcome::Gone(_) if own => {}
+                Outcome::Conflict(streams) => {
+                    if self.moved(streams) {
+                        return Ok(Decided::Changed);
+                    }
+                    continue;
+                }
+                Outcome::Foreign { epoch, owner } => {
                     let records = self.batch.drop_epoch(epoch);
                     self.flusher.stats.add(Fact::Foreign, records as u64);
                     tracing::error!(%epoch, %owner, records, "two gateways use one epoch; only its first owner's is kept");
-                    return Ok(None);
+                    return Ok(Decided::Changed);
                 }
-                Err(error) => {
-                    self.flusher.wait(&mut self.outage, "the lake's tables cannot be written", chain(&error)).await?;
-                    if error.kind() == tables::ErrorKind::Uncertain
-                        && let Some(streams) = self.look_again(&commit).await?
-                    {
-                        return Ok(Some(streams));
-                    }
-                }
+                Outcome::Gone(_) => return Ok(Decided::Changed), // a flush replaces nothing
             }
+            return Ok(Decided::Committed);
         }
     }
 
@@ -240,36 +258,60 @@ impl Attempt<'_> {
         for stream in &streams {
             self.versions.insert(stream.id, stream.version);
         }
-        self.batch.drop_committed(&streams)
+        let shrank = self.batch.drop_committed(&streams);
+        self.learn(streams);
+        shrank
     }
 
-    /// After a commit that may have happened: the streams, where it has.
-    async fn look_again(&mut self, commit: &Commit) -> Result<Option<Vec<Stream>>, GaveUp> {
-        let Some(first) = commit.objects.first() else { return Ok(None) };
+    fn learn(&mut self, streams: Vec<Stream>) {
+        self.known.extend(streams.into_iter().map(|stream| (stream.id, stream)));
+    }
+
+    /// Whether a commit in doubt has happened: its objects are named. One without objects is decided by its numbers.
+    async fn has_happened(&mut self, commit: &Commit) -> Result<bool, GaveUp> {
         loop {
-            match self.flusher.index.object(&first.key).await {
-                Ok(None) => return Ok(None),
-                Ok(Some(_)) => {
-                    let mut streams = Vec::new();
-                    for advance in &commit.advances {
-                        match self.flusher.index.stream(advance.stream).await {
-                            Ok(stream) => streams.push(stream),
-                            Err(error) => {
-                                self.flusher
-                                    .wait(&mut self.outage, "the lake's tables cannot be read", chain(&error))
-                                    .await?;
-                            }
-                        }
-                    }
-                    if streams.len() == commit.advances.len() {
-                        return Ok(Some(streams));
-                    }
+            match self.look(commit).await {
+                Ok(None) => return Ok(false),
+                Ok(Some(streams)) => {
+                    ended(&mut self.outage);
+                    self.learn(streams);
+                    return Ok(true);
                 }
                 Err(error) => {
-                    self.flusher.wait(&mut self.outage, "the lake's tables cannot be read", chain(&error)).await?
+                    self.flusher.wait(&mut self.outage, "the lake's tables cannot be read", chain(&error)).await?;
                 }
             }
         }
+    }
+
+    /// The streams, where the commit's objects are named.
+    async fn look(&self, commit: &Commit) -> Result<Option<Vec<Stream>>, tables::Error> {
+        let index = &self.flusher.index;
+        let Some(first) = commit.objects.first() else { return Ok(None) };
+        if index.object(&first.key).await?.is_none() {
+            return Ok(None);
+        }
+        let mut streams = Vec::with_capacity(commit.advances.len());
+        for advance in &commit.advances {
+            streams.push(index.stream(advance.stream).await?);
+        }
+        Ok(Some(streams))
+    }
+}
+
+/// Removes objects that were stored for nothing. Each is asked for first: an object that nothing names is an orphan and
+/// harmless, a name without an object is lost records.
+pub(super) async fn remove_unnamed(index: &LakeIndex, objects: &Objects, stored: Vec<Object>) {
+    let mut keys = Vec::with_capacity(stored.len());
+    for object in stored {
+        match index.object(&object.key).await {
+            Ok(None) => keys.push(object.key),
+            Ok(Some(_)) => tracing::error!(key = object.key, "object of a lost commit is named and stays"),
+            Err(error) => tracing::debug!(key = object.key, %error, "object of a lost commit stays behind"),
+        }
+    }
+    if let Err(error) = objects.delete_many(&keys).await {
+        tracing::debug!(%error, "objects of a lost commit stay behind");
     }
 }
 

@@ -4,11 +4,11 @@
 //! sent again); what has a right checksum and cannot be read becomes a dead letter and a gap `rejected`; what is of a
 //! newer version is kept whole.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use contract::{
-    CaptureSource, Epoch, Gap, GatewayId, Header, Kind, Principal, SiteId, Timestamp, Topic,
+    CaptureSource, Epoch, Gap, GatewayId, Kind, Principal, Timestamp, Topic,
     frame::{self, Frame, RecordParts},
 };
 use serde::Deserialize;
@@ -21,6 +21,8 @@ use super::{
     batch::{Batch, Kept},
     clocks::Clocks,
     duplicates::{self, Compared, Duplicates, Second},
+    flush::chain,
+    own_gaps::OwnGaps,
     stats::{Fact, Stats},
     streams::{Number, Streams},
 };
@@ -67,19 +69,13 @@ pub struct Intake {
     pub unknown: Vec<(Principal, Epoch)>,
     /// Records that came with a known number, to be compared with the first.
     pub duplicates: Duplicates,
+    /// The version up to which frames and records are read.
+    readable: u16,
     assembler: Assembler,
     clocks: Clocks,
     own_gaps: OwnGaps,
     stats: Arc<Stats>,
     arrived: broadcast::Sender<Arc<Arrived>>,
-}
-
-/// The hub's own log of gap records, one a site.
-struct OwnGaps {
-    gateway: GatewayId,
-    boot_id: Arc<str>,
-    started: Instant,
-    logs: HashMap<SiteId, (Epoch, u64)>,
 }
 
 /// The version of a record's form, read before anything else is.
@@ -98,20 +94,20 @@ impl Intake {
     /// An empty one; `gateway` is the name under which the hub writes gap records.
     pub fn new(
         gateway: GatewayId,
+        readable: u16,
         limits: Limits,
         stats: Arc<Stats>,
         arrived: broadcast::Sender<Arc<Arrived>>,
-        now: Instant,
     ) -> Self {
-        let boot_id = format!("{:032x}", crate::lake::random_u128()).into();
         Self {
+            readable,
             streams: Streams::default(),
             batch: Batch::default(),
             unknown: Vec::new(),
             duplicates: Duplicates::default(),
             assembler: Assembler::new(limits),
             clocks: Clocks::default(),
-            own_gaps: OwnGaps { gateway, boot_id, started: now, logs: HashMap::new() },
+            own_gaps: OwnGaps::new(gateway, Instant::now()),
             stats,
             arrived,
         }
@@ -191,7 +187,7 @@ impl Intake {
     /// records go on in a new log.
     pub fn new_incarnation(&mut self) {
         self.streams.forget();
-        self.own_gaps.logs.clear();
+        self.own_gaps.forget();
     }
 
     /// Forgets fragments that waited too long.
@@ -253,6 +249,7 @@ impl Intake {
             address: frame.address,
             kind,
             received_at: lot.received_at,
+            sent_at: lot.sent_at,
             bytes: Bytes::copy_from_slice(frame.payload),
         };
         let waits = frame.count == 1 && self.duplicates.add(second());
@@ -275,28 +272,31 @@ impl Intake {
     /// Another record has this number: this one is kept beside it, and somebody must look.
     fn keep_beside(&mut self, second: Second, now: Instant) {
         self.stats.count(Fact::Differing);
-        let Second { from, address, kind, received_at, bytes } = second;
+        let Second { from, address, kind, received_at, sent_at, bytes } = second;
         tracing::error!(gateway = %from, record = %address, "a record differs from the one of its number that came first; it is kept under dead/");
         let why = "differs from the record of its number that came first".to_owned();
         let bytes = bytes.slice(..bytes.len().min(DEAD_BYTES_MAX));
-        self.batch.dead(Kept { owner: from, address, kind, received_at, bytes, why, version: 0, beside: true }, now);
+        self.batch.dead(Kept { owner: from, address, kind, received_at, sent_at, bytes, why, version: 0, beside: true }, now);
     }
 
     /// A whole record with a right checksum: from here on its number is accounted for, whatever it is.
     fn whole(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind, record: &[u8]) -> Passed {
-        if frame.version > frame::VERSION {
+        if let Some(topic) = lot.kind.filter(|topic| *topic != kind) {
+            return self.reject(lot, frame, kind, record, &format!("a {kind} record came on the topic of {topic}"));
+        }
+        if u16::from(frame.version) > self.readable {
             return self.keep_newer(lot, frame, kind, record, u16::from(frame.version));
         }
         let read = RecordParts::split(record).map_err(Unreadable::from).and_then(|parts| {
             let version = serde_json::from_slice::<Version>(parts.header).map_or(0, |v| v.schema);
-            if version > contract::SCHEMA {
+            if version > self.readable {
                 return Ok(Err(version));
             }
             Record::read(parts.parse_header()?, &parts).map(Ok)
         });
         match read {
             Ok(Err(version)) => self.keep_newer(lot, frame, kind, record, version),
-            Err(Unreadable::Kind(_)) => self.keep_newer(lot, frame, kind, record, contract::SCHEMA + 1),
+            Err(Unreadable::Kind(_)) => self.keep_newer(lot, frame, kind, record, self.readable + 1),
             Err(error) => self.reject(lot, frame, kind, record, &chain(&error)),
             Ok(Ok(read)) => match mismatch(lot, frame, kind, &read) {
                 Some(why) => self.reject(lot, frame, kind, record, &why),
@@ -364,6 +364,7 @@ impl Intake {
                 address: frame.address,
                 kind,
                 received_at: lot.received_at,
+                sent_at: lot.sent_at,
                 bytes: reframed(frame, record),
                 why: format!("version {version} is newer than this hub reads"),
                 version,
@@ -385,6 +386,7 @@ impl Intake {
             address: frame.address,
             kind,
             received_at: lot.received_at,
+            sent_at: lot.sent_at,
             bytes,
             why: why.to_owned(),
             version: 0,
@@ -408,8 +410,7 @@ impl Intake {
     }
 
     fn write_gap(&mut self, lot: &Lot, gap: Gap) {
-        let owner = Principal { site: lot.from.site.clone(), gateway: self.own_gaps.gateway.clone() };
-        let header = self.own_gaps.header(&owner, lot);
+        let (owner, header) = self.own_gaps.next(&lot.from.site, lot.received_at, lot.now);
         let id = StreamId { epoch: header.epoch, kind: Kind::Gap };
         if header.seq == 0 {
             self.streams.learn(header.epoch, owner.clone(), Vec::new());
@@ -421,38 +422,9 @@ impl Intake {
     }
 }
 
-impl OwnGaps {
-    fn header(&mut self, owner: &Principal, lot: &Lot) -> Header {
-        let fresh = || (Epoch(crate::lake::random_u128()), 0);
-        let (epoch, next) = self.logs.entry(owner.site.clone()).or_insert_with(fresh);
-        let seq = *next;
-        *next += 1;
-        Header {
-            schema: contract::SCHEMA,
-            kind: Kind::Gap,
-            site: owner.site.clone(),
-            gateway: owner.gateway.clone(),
-            camera: None,
-            region: None,
-            epoch: *epoch,
-            seq,
-            captured_at: lot.received_at,
-            captured_source: CaptureSource::Arrival,
-            monotonic_us: u64::try_from(lot.now.saturating_duration_since(self.started).as_micros()).unwrap_or(0),
-            boot_id: self.boot_id.clone(),
-            traceparent: None,
-            model: None,
-            frame_id: None,
-        }
-    }
-}
-
 /// How a record contradicts the frame or the topic that brought it.
 fn mismatch(lot: &Lot, frame: &Frame<'_>, kind: Kind, record: &Record) -> Option<String> {
     let header = &record.header;
-    if lot.kind.is_some_and(|topic| topic != kind) {
-        return Some(format!("a {kind} record came on another kind's topic"));
-    }
     if (&header.site, &header.gateway) != (&lot.from.site, &lot.from.gateway) {
         return Some(format!("its header names {}/{} and it came from {}", header.site, header.gateway, lot.from));
     }
@@ -472,10 +444,4 @@ fn reframed(frame: &Frame<'_>, record: &[u8]) -> Bytes {
     let checksum = crc32c::crc32c(&out[8..]);
     out[4..8].copy_from_slice(&checksum.to_le_bytes());
     out.into()
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |e| e.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -7,6 +7,7 @@
 
 mod handle;
 mod run;
+mod start;
 mod stats;
 
 mod assemble;
@@ -14,6 +15,7 @@ mod batch;
 mod clocks;
 mod duplicates;
 mod intake;
+mod own_gaps;
 mod streams;
 
 mod build;
@@ -26,6 +28,6 @@ mod watermark;
 
 pub use assemble::Limits;
 pub use handle::{Arrived, Handle, SubmitError};
-pub use run::{Ingest, Options, Parts, start};
+pub use start::{Ingest, Options, Parts, start};
 pub use stats::{Fact, Stats};
-pub use upgrade::{READABLE, read_kept};
+pub use upgrade::{CaughtUp, READABLE, read_kept};

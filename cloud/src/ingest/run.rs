@@ -5,29 +5,20 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use contract::{
-    Epoch, GatewayId, Principal, Timestamp,
+    Epoch, Principal, Timestamp,
     frame::{self, Frame},
 };
-use daemon::{CancellationToken, admin::Component};
-use link::{Event, Events, Message, Session};
-use store::{
-    lake_index::{Binding, LakeIndex, Stream},
-    objects::Objects,
-};
-use tokio::{
-    sync::{broadcast, mpsc},
-    task::JoinHandle,
-    time::timeout,
-};
+use daemon::{CancellationToken, admin::Component, ready::Pulse};
+use link::{Event, Events, Message};
+use store::lake_index::{Binding, LakeIndex, Stream};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::{
-    Handle, Stats,
-    assemble::Limits,
+    Options,
     batch::Batch,
     duplicates,
     flush::{Flushed, Flusher, Outage, chain, ended, now},
@@ -35,146 +26,43 @@ use super::{
     intake::{Intake, Lot, Verdict},
     memory,
     streams::Number,
-    upgrade,
-    watermark::{self, Owed, Publisher},
+    watermark::{self, Owed},
 };
 
-/// Submissions of this process that may wait; each is a picture and what was said of it.
-const INBOX_MAX: usize = 64;
-/// Arrived records that a slow watcher may be behind.
-const ARRIVED_MAX: usize = 1024;
-/// Between two looks at what changes by time alone: fragments that waited too long, the lake's incarnation.
-const TICK: Duration = Duration::from_secs(5);
 /// When stopping, how long the bus must be quiet before what was sent counts as received.
 const QUIET: Duration = Duration::from_millis(300);
 /// When stopping, how long messages are taken at most.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// The loop turns at least so often: for what changes by time alone (fragments that waited too long, the lake's
+/// incarnation), and to show that it lives.
+const TICK: Duration = Duration::from_secs(5);
 
-/// What ingest is told.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The topics' prefix.
-    pub prefix: String,
-    /// The hub's own name as a gateway.
-    pub gateway: GatewayId,
-    /// The longest time that a record waits for its flush.
-    pub flush_interval: Duration,
-    /// The batch that is flushed at once.
-    pub flush_bytes: usize,
-    /// Bounds of what waits for fragments.
-    pub fragments: Limits,
-    /// Bytes of records that cannot be read, kept in all; the oldest go first.
-    pub dead_bytes: u64,
+/// The loop cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Lost {
+    /// A flush panicked: its numbers would stay "on their way" for ever. A new process takes its records again.
+    #[error("a flush ended unexpectedly; its records are taken again after the restart")]
+    Flush(#[source] tokio::task::JoinError),
+    /// Nothing comes from the bus any more.
+    #[error("the session with the broker has ended")]
+    Session,
 }
 
-/// What ingest works with.
-pub struct Parts {
-    /// The bus, subscribed to the archive lane.
-    pub bus: (Session, Events),
-    /// Where objects go.
-    pub objects: Objects,
-    /// The lake's tables.
-    pub index: LakeIndex,
-    /// Says whether the bus is there.
+/// The loop's state.
+pub(super) struct Shell {
+    pub options: Options,
+    pub intake: Intake,
+    pub flusher: Flusher,
+    pub owed: Owed,
     pub ready: Component,
-}
-
-/// A running ingest.
-pub struct Ingest {
-    /// The way in for this process's own records, and to watch what arrives.
-    pub handle: Handle,
-    /// What is counted.
-    pub stats: Arc<Stats>,
-    /// The loop; it ends after [`Ingest::drain`].
-    pub task: JoinHandle<()>,
-    publisher: JoinHandle<()>,
-    session: Session,
-    owed: Owed,
-    stop: CancellationToken,
-    give_up: CancellationToken,
-}
-
-/// Starts ingest. Must be called within a Tokio runtime.
-pub fn start(options: Options, parts: Parts) -> Ingest {
-    let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
-    let (arrived, _) = broadcast::channel(ARRIVED_MAX);
-    let stats = Arc::new(Stats::default());
-    let (owed, stop, give_up) = (Owed::default(), CancellationToken::new(), CancellationToken::new());
-    let (session, events) = parts.bus;
-    let publisher = Publisher {
-        index: parts.index.clone(),
-        session: session.clone(),
-        prefix: options.prefix.clone(),
-        owed: owed.clone(),
-        own: options.gateway.clone(),
-        stats: stats.clone(),
-    };
-    let intake =
-        Intake::new(options.gateway.clone(), options.fragments, stats.clone(), arrived.clone(), Instant::now());
-    let (index, objects) = (parts.index.clone(), parts.objects.clone());
-    tokio::spawn(async move { upgrade::read_kept(&index, &objects, upgrade::READABLE).await });
-    let flusher = Flusher {
-        objects: parts.objects,
-        index: parts.index,
-        stats: stats.clone(),
-        dead_bytes: options.dead_bytes,
-        give_up: give_up.clone(),
-    };
-    let shell = Shell {
-        options,
-        intake,
-        flusher,
-        owed: owed.clone(),
-        ready: parts.ready,
-        in_flight: None,
-        flight_weight: 0,
-        incarnation: None,
-        looked_at: None,
-    };
-    Ingest {
-        handle: Handle::new(inbox_sender, arrived),
-        stats,
-        task: tokio::spawn(shell.run(events, inbox, stop.clone())),
-        publisher: tokio::spawn(publisher.run()),
-        session,
-        owed,
-        stop,
-        give_up,
-    }
-}
-
-impl Ingest {
-    /// Takes what is under way on the bus, commits it, publishes the watermarks and disconnects, all within `bound`.
-    /// What is not committed by then is not lost: its gateway sends it again.
-    pub async fn drain(mut self, bound: Duration) -> Result<(), String> {
-        let deadline = tokio::time::Instant::now() + bound;
-        self.stop.cancel();
-        let committed = tokio::time::timeout_at(deadline, &mut self.task).await.is_ok();
-        if !committed {
-            self.give_up.cancel();
-            let _ = timeout(Duration::from_millis(200), &mut self.task).await; // it ends by itself now
-        }
-        let told = tokio::time::timeout_at(deadline, self.owed.settled()).await.is_ok();
-        self.publisher.abort();
-        self.session.close(Duration::from_secs(2)).await;
-        match (committed, told) {
-            (true, true) => Ok(()),
-            (true, false) => Err("watermarks were not published in time".to_owned()),
-            (false, _) => Err("records were not committed in time; their gateways will send them again".to_owned()),
-        }
-    }
-}
-
-struct Shell {
-    options: Options,
-    intake: Intake,
-    flusher: Flusher,
-    owed: Owed,
-    ready: Component,
-    in_flight: Option<JoinHandle<Flushed>>,
-    flight_weight: usize,
-    incarnation: Option<String>,
-    looked_at: Option<Instant>,
+    pub pulse: Pulse,
+    /// From now on nothing waits for its flush.
+    pub hurry: CancellationToken,
+    pub in_flight: Option<JoinHandle<Flushed>>,
+    pub flight_weight: usize,
+    /// The life of the lake that was learnt from, and when that was last looked at.
+    pub incarnation: Option<String>,
+    pub looked_at: Option<Instant>,
 }
 
 /// What the loop woke up for.
@@ -183,12 +71,20 @@ enum Woken {
     Submission(Option<Submission>),
     Flushed(Result<Flushed, tokio::task::JoinError>),
     Timer,
+    Hurry,
     Stop,
 }
 
 impl Shell {
-    async fn run(mut self, mut events: Events, mut inbox: mpsc::Receiver<Submission>, stop: CancellationToken) {
+    /// Runs until it is told to stop, and then until everything is committed.
+    pub async fn run(
+        mut self,
+        mut events: Events,
+        mut inbox: mpsc::Receiver<Submission>,
+        stop: CancellationToken,
+    ) -> Result<(), Lost> {
         loop {
+            self.pulse.beat();
             self.look_at_incarnation().await;
             self.flusher.stats.set_backlog(self.intake.weight() + self.flight_weight);
             let room = self.intake.batch.weight < self.options.flush_bytes;
@@ -199,6 +95,7 @@ impl Shell {
             let wait = self.wait();
             let woken = tokio::select! {
                 () = stop.cancelled() => Woken::Stop,
+                () = self.hurry.cancelled(), if !self.options.flush_interval.is_zero() => Woken::Hurry,
                 flushed = flight(&mut self.in_flight), if self.in_flight.is_some() => Woken::Flushed(flushed),
                 event = events.next(), if room => Woken::Event(event),
                 submission = inbox.recv(), if room => Woken::Submission(submission),
@@ -206,21 +103,23 @@ impl Shell {
             };
             match woken {
                 Woken::Event(Some(event)) => self.event(event).await,
-                Woken::Event(None) | Woken::Submission(None) | Woken::Stop => break,
+                Woken::Event(None) => return Err(Lost::Session),
+                Woken::Submission(None) | Woken::Stop => break,
                 Woken::Submission(Some(submission)) => self.submission(submission).await,
                 Woken::Flushed(flushed) => {
-                    self.flushed(flushed);
+                    self.flushed(flushed)?;
                     self.compare_duplicates().await;
                 }
+                Woken::Hurry => self.options.flush_interval = Duration::ZERO,
                 Woken::Timer => self.intake.expire(Instant::now()),
             }
         }
         inbox.close();
-        self.drain(&mut events, &mut inbox).await;
+        self.drain(&mut events, &mut inbox).await
     }
 
     /// Takes what was sent before the end, then commits everything.
-    async fn drain(&mut self, events: &mut Events, inbox: &mut mpsc::Receiver<Submission>) {
+    async fn drain(&mut self, events: &mut Events, inbox: &mut mpsc::Receiver<Submission>) -> Result<(), Lost> {
         let end = tokio::time::Instant::now() + DRAIN_MAX;
         while let Some(submission) = inbox.recv().await {
             self.submission(submission).await;
@@ -230,21 +129,22 @@ impl Shell {
         {
             self.event(event).await;
             if self.intake.batch.weight >= self.options.flush_bytes {
-                self.finish_flush().await;
+                self.finish_flush().await?;
                 self.start_flush();
             }
         }
-        self.finish_flush().await;
+        self.finish_flush().await?;
         if !self.intake.batch.is_empty() {
             self.start_flush();
-            self.finish_flush().await;
+            self.finish_flush().await?;
         }
+        Ok(())
     }
 
-    async fn finish_flush(&mut self) {
-        if let Some(handle) = self.in_flight.take() {
-            let flushed = handle.await;
-            self.flushed(flushed);
+    async fn finish_flush(&mut self) -> Result<(), Lost> {
+        match self.in_flight.take() {
+            Some(handle) => self.flushed(handle.await),
+            None => Ok(()),
         }
     }
 
@@ -373,6 +273,7 @@ impl Shell {
                     return true;
                 }
                 Err(error) => {
+                    self.pulse.beat(); // it waits for something else, and says so
                     let outage = outage.get_or_insert_with(|| {
                         tracing::error!(error = %chain(&error), "the lake's tables cannot be read: ingest waits");
                         Outage::new("the lake's tables can be read")
@@ -393,24 +294,19 @@ impl Shell {
         self.in_flight = Some(tokio::spawn(self.flusher.clone().flush(batch, versions)));
     }
 
-    fn flushed(&mut self, flushed: Result<Flushed, tokio::task::JoinError>) {
+    fn flushed(&mut self, flushed: Result<Flushed, tokio::task::JoinError>) -> Result<(), Lost> {
         self.in_flight = None;
         let weight = std::mem::take(&mut self.flight_weight);
         tokio::task::spawn_blocking(move || memory::give_back(weight));
-        match flushed {
-            Ok(flushed) => {
-                self.intake.streams.settle(&flushed.settled, flushed.streams);
-                self.owed.add(flushed.owners);
-            }
-            // Its numbers stay "on their way" here and are never committed by this process: better to stop.
-            Err(error) => {
-                tracing::error!(%error, "a flush ended unexpectedly; restart the hub to take its records again")
-            }
-        }
+        let flushed = flushed.map_err(Lost::Flush)?;
+        self.intake.streams.settle(&flushed.settled, flushed.streams);
+        self.owed.add(flushed.owners);
+        Ok(())
     }
 }
 
-async fn ask(
+/// To whom an epoch belongs, bound to who asks where nobody had it, and what is committed of it.
+pub(super) async fn ask(
     index: &LakeIndex,
     who: &Principal,
     epoch: Epoch,

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use contract::{Archived, Principal, Topic};
+use contract::{Archived, Kind, Principal, Topic};
 use link::{Publication, Session};
 use store::lake_index::LakeIndex;
 use tokio::sync::Notify;
@@ -131,7 +131,8 @@ impl Publisher {
         let publication = Publication::new(topic, serde_json::to_vec(document)?)
             .at_least_once()
             .retained()
-            .content_type("application/json");
+            .content_type("application/json")
+            .property(contract::archived::KINDS, Kind::ALL.map(Kind::name).join(","));
         self.session.publish(publication).await?.await?;
         Ok(())
     }

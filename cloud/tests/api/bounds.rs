@@ -78,7 +78,27 @@ async fn what_takes_too_long_is_given_up() {
     let slow = request(Method::POST, "/api/v1/frames?site=a&camera=b", &[("content-type", "image/jpeg")], never);
     let reply = bed.send(slow).await;
     assert_eq!((reply.status, &*reply.problem()), (StatusCode::REQUEST_TIMEOUT, "body-timeout"));
-    assert!(bed.free_places() > 0, "the place is free again");
+    assert_eq!(bed.api.uploads.available_permits(), Limits::default().uploads_max, "the place is free again");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_slowly_keeps_no_other_from_the_engine() {
+    let bed = Bed::with(Limits { engine_queue_max: 1, uploads_max: 2, ..Limits::default() });
+    let slow = || {
+        let never = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let uri = "/api/v1/frames?site=a&camera=b&wait=archived";
+        tokio::spawn(bed.router.clone().oneshot(request(Method::POST, uri, &[("content-type", "image/jpeg")], never)))
+    };
+    let first = slow();
+    until("its body is awaited", || bed.api.uploads.available_permits() == 1).await;
+    assert_eq!(bed.send(post()).await.status, StatusCode::ACCEPTED);
+    let second = slow();
+    until("another body is awaited", || bed.api.uploads.available_permits() == 0).await;
+    let reply = bed.send(post()).await;
+    assert_eq!((reply.status, &*reply.problem()), (StatusCode::SERVICE_UNAVAILABLE, "overloaded"));
+    [first, second].iter().for_each(|task| task.abort());
+    until("their places are free", || bed.api.uploads.available_permits() == 2).await;
+    assert_eq!(bed.send(post()).await.status, StatusCode::ACCEPTED);
 }
 
 #[tokio::test]

@@ -161,6 +161,13 @@ async fn a_commit_that_does_not_come_is_never_called_archived() {
     assert_eq!((lost.status, &*lost.problem()), (StatusCode::SERVICE_UNAVAILABLE, "stopping"));
     stopping.await.unwrap();
 
+    let bed = Bed::with(Limits { stopping_timeout: Duration::from_millis(50), ..Limits::default() });
+    bed.lake.hold.store(true, Relaxed);
+    bed.stop.cancel();
+    let cut = bed.post(wait, "image/jpeg", jpeg(8, 8, 9)).await;
+    assert_eq!((cut.status, &*cut.problem()), (StatusCode::SERVICE_UNAVAILABLE, "stopping"));
+    assert!(cut.json()["detail"].as_str().unwrap().contains("/api/v1/samples/"), "it says where to look");
+
     bed.lake.full.store(true, Relaxed);
     let full = bed.post(wait, "image/jpeg", jpeg(8, 8, 9)).await;
     assert_eq!((full.status, &*full.problem()), (StatusCode::SERVICE_UNAVAILABLE, "overloaded"));

@@ -6,7 +6,7 @@ use store::{
     tables::Tables,
 };
 
-use super::support::*;
+use super::{small_disk::SmallDisk, support::*};
 
 /// Starts the hub, which must refuse, and compares code and words.
 fn refuses(config: &str, code: i32, words: &[&str]) -> String {
@@ -44,9 +44,42 @@ fn roles_without_what_they_need_are_explained() {
 }
 
 #[test]
+fn viewers_that_the_access_list_cannot_hold_are_named() {
+    let viewers =
+        |names: &str, ca: &str| format!("[broker.tls]\ncert = \"c.pem\"\nkey = \"c.key\"\n{ca}viewers = [{names}]\n");
+    let ca = "client_ca = \"ca.pem\"\n";
+    for name in ["a/b", "", "all\\ntopic read #", " me"] {
+        refuses(&viewers(&format!("\"control room\", \"{name}\""), ca), 2, &["broker.tls.viewers", "common name"]);
+    }
+    refuses(&viewers("\"me\"", ""), 2, &["broker.tls.viewers", "broker.tls.client_ca"]);
+}
+
+/// What a person copies from the manual must start.
+#[test]
+fn the_manuals_example_of_a_network_is_a_configuration() {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md")).unwrap();
+    let example = manual.split("# hub.toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let output = command(folder.path(), example, &["print-config"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("control room"));
+}
+
+#[test]
 fn a_missing_mosquitto_names_the_package() {
     let config = format!("{FREE_PORTS}broker.program = \"no-such-mosquitto\"\n");
     refuses(&config, 4, &["no-such-mosquitto", "apt-get install mosquitto", "mqtt = \"mqtt://host:1883\""]);
+}
+
+#[test]
+fn a_missing_onnxruntime_says_how_to_get_it() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let config = format!(
+        "{FREE_PORTS}[inference]\nmodel = \"{root}/.sightline/models/tiny-gray64\"\nlibrary = \"/nowhere/libonnxruntime.so\"\n"
+    );
+    refuses(&config, 4, &["model", "/nowhere/libonnxruntime.so", "make setup"]);
+    let folder = tempfile::tempdir().unwrap();
+    refuses_in(folder.path(), &config, &["check"], 1, &[]);
 }
 
 #[test]
@@ -122,23 +155,14 @@ fn wrong_s3_credentials_and_an_absent_bucket_are_told_apart() {
 #[test]
 fn a_full_disk_is_named_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
-        .arg(folder.path())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !mounted {
-        eprintln!("skipped: this machine does not let us mount a tmpfs");
-        return;
-    }
-    std::fs::write(folder.path().join("hub.toml"), "").unwrap();
-    let full = std::fs::write(folder.path().join("filler"), vec![0; 1 << 20]);
-    assert!(full.is_err());
+    let disk = SmallDisk::new(folder.path(), 64).unwrap();
     let outside = tempfile::tempdir().unwrap();
-    let state = folder.path().join("state");
-    let (code, said) = fails(outside.path(), FREE_PORTS, &["run", "--state", state.to_str().unwrap()]);
-    let unmounted = std::process::Command::new("umount").arg(folder.path()).status();
-    assert!(unmounted.unwrap().success());
+    let state = disk.folder().join("state");
+    let hub = command(outside.path(), FREE_PORTS, &["run", "--state", state.to_str().unwrap()]);
+    let mut filled = std::process::Command::new("sh");
+    filled.args(["-c", "! head -c 1000000 /dev/zero >\"$0\" 2>&1 && exec \"$@\""]);
+    filled.arg(disk.folder().join("filling")).arg(hub.get_program()).args(hub.get_args());
+    let (code, said) = ends(disk.run(&filled));
     assert!(code == 5 && said.contains(state.to_str().unwrap()), "{code} {said}");
     assert!(said.contains("full") || said.contains("space"), "{said}");
 }

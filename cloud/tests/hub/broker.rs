@@ -1,6 +1,10 @@
 //! The supervised broker: killed, left behind, asked for certificates.
 
-use std::time::Duration;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
 
 use cloud::broker::{Broker, State};
 use contract::{Kind, Topic};
@@ -11,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::support::*;
+use super::{process::get, support::*};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_killed_comes_back_and_the_watermark_with_it() {
@@ -90,6 +94,38 @@ async fn gateways_show_certificates_and_keep_to_their_own_topics() {
     stranger.tls = Some(client_config(&ClientTls { ca: Some(pki.path("ca.pem")), ..ClientTls::default() }).unwrap());
     assert!(link::probe(&stranger, Duration::from_secs(5)).await.is_err());
     broker.stop(Duration::from_secs(5)).await;
+}
+
+/// A client of MQTT 3.1.1, since one of MQTT 5 is told the limit and keeps to it.
+#[test]
+fn a_message_longer_than_the_broker_takes_is_refused_said_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path(), &format!("{FREE_PORTS}broker.message_max = \"256KiB\"\n"));
+    let metric = || get(hub.address("http"), "/metrics").1.contains("sightline_hub_broker_oversize_total 1\n");
+    assert!(!metric());
+    let mut client = TcpStream::connect(hub.address("mqtt")).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"\x10\x0f\0\x04MQTT\x04\x02\0\x3c\0\x03big").unwrap();
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [0x20, 2, 0, 0], "connected");
+    let topic = b"sightline/up/plant/gw-1/event";
+    let length: u32 = 2 + topic.len() as u32 + (1 << 20);
+    let mut message = vec![0x30];
+    message.extend((0..3).map(|n| (length >> (7 * n)) as u8 & 0x7f | if n < 2 { 0x80 } else { 0 }));
+    message.extend([0, topic.len() as u8]);
+    message.extend(topic);
+    message.resize(message.len() + (1 << 20), 7);
+    let _ = client.write_all(&message); // it is cut off meanwhile
+    assert!(client.read(&mut answer).is_ok_and(|read| read == 0) || client.write_all(b"\xc0\0").is_err(), "cut off");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !metric() {
+        assert!(std::time::Instant::now() < deadline, "{}", hub.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(hub.log().contains("broker.message_max") && hub.log().contains("Client big"), "{}", hub.log());
+    let received = get(hub.address("http"), "/metrics").1;
+    assert!(received.contains("sightline_hub_ingest_messages_total 0\n"), "{received}");
 }
 
 /// An authority, a server and a gateway.

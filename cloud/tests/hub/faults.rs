@@ -48,6 +48,8 @@ async fn two_ingests_on_one_stream_neither_lose_nor_double() {
             objects: parts.objects.clone(),
             index: parts.index.clone(),
             ready: readiness.component("ingest"),
+            tasks: parts.tasks.clone(),
+            pulse: Default::default(),
         },
     );
     until("the second ingest", async || readiness.is_ready().then_some(())).await;
@@ -63,5 +65,32 @@ async fn two_ingests_on_one_stream_neither_lose_nor_double() {
     assert_eq!(counted, 1000);
     first.drain(PATIENCE).await.unwrap();
     second.drain(PATIENCE).await.unwrap();
+    parts.end().await;
+}
+
+/// The connection breaks during a commit, nothing is found afterwards, and the database commits all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_happens_after_it_was_given_up_keeps_its_objects() {
+    let parts = Parts::start().await;
+    let mut gateway = parts.gateway("gw-1", 23).await;
+    let first = gateway.sample(b"first picture", b"input");
+    gateway.send_records(Kind::Sample, &[first]).await;
+    gateway.archived(Kind::Sample, 1).await;
+    let conflicts = parts.count(Fact::Conflicts);
+    parts.table_faults.commit_late(Duration::from_millis(1500));
+    let (header, record) = gateway.sample(b"second picture", b"input");
+    gateway.send_records(Kind::Sample, &[(header.clone(), record.clone())]).await;
+    gateway.archived(Kind::Sample, 2).await;
+    assert_eq!(parts.table_faults.left(), 0);
+    // reading the rows reads their object; the picture lies in the shard
+    let rows = parts.rows(Kind::Sample).await;
+    assert_eq!(rows.iter().map(|row| row.record.header.seq).collect::<Vec<_>>(), [0, 1]);
+    let place = rows[1].place.clone().unwrap();
+    let at = place.picture_offset;
+    assert_eq!(&parts.objects.get_range(&place.shard, at..at + 14).await.unwrap()[..], b"second picture");
+    assert_eq!((parts.count(Fact::Conflicts), parts.count(Fact::Rows)), (conflicts, 2), "it was our own commit");
+    // and what it holds is known here: a second arrival is one
+    gateway.send_records(Kind::Sample, &[(header, record)]).await;
+    until("the duplicate", async || (parts.count(Fact::Duplicates) == 1).then_some(())).await;
     parts.end().await;
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../../../tests/src/small_disk.rs"]
+#[expect(dead_code, reason = "not every test needs all of it")]
+mod small_disk;
 mod support;
 
 mod bad_input;
@@ -9,7 +12,10 @@ mod broker;
 mod commands;
 mod faults;
 mod forged;
+mod living;
+mod newer;
 mod outages;
 mod path;
 mod process;
+mod split;
 mod upkeep;

@@ -112,31 +112,25 @@ async fn garbage_is_dropped_and_counted_and_what_cannot_be_read_becomes_a_gap() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_of_a_newer_version_are_kept_whole() {
+async fn dead_letters_are_bounded_and_what_they_were_is_still_said() {
     let parts = Parts::start().await;
-    let mut gateway = parts.gateway("gw-1", 14).await;
-    let mut header = gateway.header(Kind::Prediction);
-    header.schema = contract::SCHEMA + 1;
-    let mut body = serde_json::to_value(prediction()).unwrap();
-    body["new"] = "in the future".into();
-    let record = frame::encode_record(&header, &body, &[]).unwrap();
-    gateway.send_records(Kind::Prediction, &[(header, record)]).await;
-    gateway.archived(Kind::Prediction, 1).await;
-    let (header, _) = gateway.prediction();
-    let mut message = bundle(&[(header, b"of a newer frame version".to_vec())]);
-    message[4 + 8] = frame::VERSION + 1;
-    let checksum = crc32c::crc32c(&message[4 + 8..]);
-    message[8..12].copy_from_slice(&checksum.to_le_bytes());
-    gateway.send(Kind::Prediction, message).await;
-    let last = gateway.prediction();
-    gateway.send_records(Kind::Prediction, &[last]).await;
-    gateway.archived(Kind::Prediction, 3).await;
-    assert_eq!(parts.seqs(Kind::Prediction).await, [2]);
-    assert_eq!((parts.kept(Format::Newer, Kind::Prediction).await, parts.count(Fact::Newer)), (2, 2));
-    // after the upgrade the first can be read; the second still not
-    let read = cloud::ingest::read_kept(&parts.index, &parts.objects, contract::SCHEMA + 1).await;
-    assert_eq!((read, parts.seqs(Kind::Prediction).await), (1, vec![0, 2]));
-    assert_eq!(parts.kept(Format::Newer, Kind::Prediction).await, 1);
+    let mut gateway = parts.gateway("gw-1", 27).await;
+    let mut newest = Vec::new();
+    for n in 1..=6 {
+        let (header, _) = gateway.prediction();
+        newest = vec![n; 300 << 10];
+        gateway.send_records(Kind::Prediction, &[(header, newest.clone())]).await;
+        gateway.archived(Kind::Prediction, n.into()).await;
+    }
+    let dead = ObjectQuery { format: Format::Dead, ..ObjectQuery::rows_of(Kind::Prediction) };
+    let held = parts.index.objects(&dead).await.unwrap();
+    let bytes: u64 = held.iter().map(|object| object.bytes).sum();
+    assert!(held.len() == 3 && bytes <= 1 << 20, "{} of {bytes} bytes", held.len());
+    let kept = parts.objects.get(&held.last().unwrap().key).await.unwrap();
+    assert!(kept.windows(newest.len()).any(|window| window == newest), "the oldest go first");
+    let stored = parts.objects.list("dead/").all().await.unwrap();
+    assert_eq!(stored.len(), held.len(), "their bytes go with them");
+    assert_eq!(parts.rows(Kind::Gap).await.len(), 6);
     parts.end().await;
 }
 

@@ -17,7 +17,7 @@ use store::{
 
 use super::support::*;
 
-fn get(address: &str, path: &str) -> (u16, String) {
+pub fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -116,31 +116,6 @@ fn usual_ports_that_are_taken_are_replaced_and_named() {
     }
     assert_eq!(hub.log().matches("default port is taken").count(), 3, "{}", hub.log());
     assert_eq!(hub.stop().code(), Some(0));
-}
-
-#[test]
-fn roles_run_apart_over_urls() {
-    let folder = tempfile::tempdir().unwrap();
-    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-    for path in [&one, &two] {
-        std::fs::create_dir(path).unwrap();
-    }
-    let base = Hub::start(&one, &format!("{FREE_PORTS}roles = [\"broker\", \"objects\"]\n"));
-    let endpoints: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(base.state.join("endpoints.json")).unwrap()).unwrap();
-    let s3 = &endpoints["s3"];
-    let config = format!(
-        "listen = \"127.0.0.1:0\"\nroles = [\"ingest\", \"api\"]\nmqtt = \"mqtt://{}\"\nobjects = \"s3://sightline/part\"\n\
-         [s3]\nendpoint = {}\naccess_key = {}\nsecret_key = {}\n",
-        base.address("mqtt"),
-        s3["endpoint"],
-        s3["access_key"],
-        s3["secret_key"]
-    );
-    let mut hub = Hub::start(&two, &config);
-    assert_eq!(get(hub.address("http"), "/ready").0, 200);
-    assert_eq!(get(hub.address("http"), "/api/v1/gateways").0, 200);
-    assert_eq!(hub.stop().code(), Some(0), "{}", hub.log());
 }
 
 #[test]

@@ -10,7 +10,10 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use store::objects::{ErrorKind, PutOptions};
 
-use crate::fixture::{ChildServer, Running, body_files};
+use crate::{
+    fixture::{ChildServer, Running, body_files},
+    small_disk::SmallDisk,
+};
 
 /// For each key: the last version that was answered, and the last that was sent.
 type Books = Arc<Mutex<BTreeMap<String, (Option<u64>, u64)>>>;
@@ -79,15 +82,13 @@ async fn what_was_answered_survives_kill_9() {
     server.stop().await;
 }
 
-/// On a file system of 4 MiB, in a mount namespace of the child's own.
+/// On a file system of 4 MiB, the child's own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_an_error_and_passes() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
-    command.arg("mount -t tmpfs -o size=4m tmpfs \"$0\" && exec \"$@\"");
-    command.arg(folder.path()).arg(std::env::current_exe().unwrap());
-    let server = ChildServer::start_by(command, folder.path());
+    let disk = SmallDisk::new(folder.path(), 4 << 10).unwrap();
+    let command = disk.run(&Command::new(std::env::current_exe().unwrap()));
+    let server = ChildServer::start_by(command, disk.folder());
     let objects = server.objects();
     let mut stored = Vec::new();
     let error = loop {

@@ -1,6 +1,9 @@
 //! Building: state folder, models, engines, admin socket, outbox, regions. Nothing is started.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use contract::{
     CameraId, Kind, Topic,
@@ -17,8 +20,9 @@ use inference::Package;
 use vision::Spec;
 
 use super::{
-    App, EngineFacts, Shared,
+    App, EngineFacts, Shared, desired,
     models::{self, ModelError},
+    spent,
     stable::{self, Stable},
 };
 use crate::{
@@ -33,7 +37,6 @@ use crate::{
     metrics::AgentMetrics,
     outbox::{GapWriter, Outbox},
     records::{Recorder, RegionRecords},
-    region::sampling::Budget,
     sampler::{self, Samples, Snapshots},
     state,
     trace::Tracer,
@@ -109,10 +112,11 @@ impl App {
         let epoch = new_epoch().map_err(|error| BuildError::Random(error.to_string()))?;
         let outbox = Arc::new(Outbox::new(epoch, config.outbox.max_bytes.get(), gap_writer(identity.clone())));
         let live = Arc::new(Live::default());
-        let budget = Budget::new(config.samples.budget_per_day.get(), Mono::now());
+        let budget = spent::read(state.path(), config.samples.budget_per_day.get(), &identity.boot_id);
+        let budget = Arc::new(Mutex::new(budget));
         let quality = config.samples.jpeg_quality;
         let (samples, sample_thread, sample_counts) =
-            sampler::new(identity.clone(), outbox.clone(), live.clone(), budget, quality);
+            sampler::new(identity.clone(), outbox.clone(), live.clone(), budget.clone(), quality);
 
         let changed = Arc::new(tokio::sync::Notify::new());
         let regions = Regions::plan(&config, &packages, &Stable::read(state.path()), &changed);
@@ -136,7 +140,7 @@ impl App {
             archive.clone(),
             ready.records,
         );
-        let twin = Twin::new(crate::config::effective(loaded), ready.twin);
+        let twin = Twin::new(crate::config::effective(loaded), ready.twin, desired::read(state.path()));
         let session_number = stable::session_number(state.path());
         let link = link_options(&config, &identity, session_number)?;
         let shared = Arc::new(Shared {
@@ -150,6 +154,7 @@ impl App {
             engine: Arc::new(EngineCounts::default()),
             engines,
             samples: sample_counts,
+            budget,
             cameras,
             changed,
         });
@@ -335,6 +340,7 @@ pub(crate) fn link_options(config: &Config, identity: &Identity, number: u64) ->
     }
     options.session_expiry = mqtt.session_expiry.get();
     options.session_number = number;
+    options.packet_max = super::probes::packet_max(config);
     let down = contract::topic::all_down(&mqtt.prefix, &identity.site, &identity.gateway);
     options.subscriptions = vec![link::Subscription::at_least_once(down)];
     let topic = Topic::Status(who).under(&mqtt.prefix);

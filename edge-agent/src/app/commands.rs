@@ -1,6 +1,6 @@
 //! Requests on `down/<site>/<gateway>/command`, answered on their MQTT 5 response topic with their correlation.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use contract::{
     Topic,
@@ -9,6 +9,10 @@ use contract::{
 use link::{Message, Publication};
 
 use super::Shared;
+use crate::live::JSON;
+
+/// Whoever asked has stopped waiting after this.
+const FRESH: Duration = Duration::from_secs(60);
 
 /// Carries a command out; the answer, when one is wanted.
 pub fn answer(shared: &Shared, message: &Message) -> Option<Publication> {
@@ -24,14 +28,15 @@ pub fn answer(shared: &Shared, message: &Message) -> Option<Publication> {
         }
         Err(error) => Reply { accepted: false, reason: Some(format!("command cannot be read: {error}")), model: None },
     };
-    // Our access list lets us write below our own `reply`, and nobody else gets to choose where we write.
+    // The one topic that answers are described on; nobody else gets to choose where we write.
     let own = Topic::Reply(shared.identity.principal()).under(&shared.config.mqtt.prefix);
     let wanted = message.response_topic.as_deref()?;
-    if wanted != own && !wanted.starts_with(&format!("{own}/")) {
+    if wanted != own {
         tracing::warn!(wanted, own, "command wants its answer elsewhere and gets none");
         return None;
     }
-    message.answer(serde_json::to_vec(&reply).unwrap_or_default())
+    let answer = message.answer(serde_json::to_vec(&reply).unwrap_or_default())?;
+    Some(answer.expiring(FRESH).content_type(JSON))
 }
 
 fn sample_now(shared: &Shared, camera: &str, region: Option<&str>) -> Result<(), String> {

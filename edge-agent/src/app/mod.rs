@@ -3,20 +3,24 @@
 
 mod build;
 mod commands;
+mod desired;
 mod drain;
 mod models;
 mod probes;
 mod session;
+mod spent;
 mod stable;
 mod status;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use daemon::{
     admin::{Component, Readiness},
+    liveness::{Liveness, Pulse},
     state::StateDir,
     tasks::{Kind, Stop, Tasks},
     telemetry::Telemetry,
@@ -37,10 +41,14 @@ use crate::{
     metrics::AgentMetrics,
     outbox::Outbox,
     records::Recorder,
+    region::sampling::Budget,
     sampler::{SampleCounts, SampleThread},
     state,
     twin::Twin,
 };
+
+/// Engine and session must turn within this time: a batch has 10 s, and systemd waits 30 s for a sign of life.
+pub(crate) const STUCK: Duration = Duration::from_secs(15);
 
 /// The agent, built and not started.
 pub struct App {
@@ -72,8 +80,19 @@ pub(crate) struct Shared {
     pub engine: Arc<EngineCounts>,
     pub engines: Vec<EngineFacts>,
     pub samples: Arc<SampleCounts>,
+    pub budget: Arc<Mutex<Budget>>,
     pub cameras: Vec<Arc<state::Camera>>,
     pub changed: Arc<tokio::sync::Notify>,
+}
+
+impl Shared {
+    /// Which models' engines fail now, and why.
+    pub fn engine_trouble(&self) -> Option<String> {
+        let name = |index: usize| self.engines.get(index).map_or("?", |engine| engine.model.as_str());
+        let failing = self.engine.failing();
+        let each: Vec<_> = failing.iter().map(|(index, why)| format!("model {} fails: {why}", name(*index))).collect();
+        (!each.is_empty()).then(|| each.join("; "))
+    }
 }
 
 /// Which engine runs a model, and why.
@@ -109,11 +128,20 @@ impl App {
     async fn start(self, stop: &Stop) -> Result<Running, StartError> {
         let admin = self.admin_address();
         let net = Tasks::new(stop.clone());
+        let liveness = Liveness::new(STUCK);
         let connection = self.readiness.component("mqtt");
+        let engine = self.readiness.component("engine");
         let (session, events) = link::connect(self.link)?;
         self.shared.live.attach(session.clone());
-        let pipelines =
-            start_pipelines(stop, self.cameras, self.models, self.recorder, self.sample_thread, &self.shared)?;
+        let pipelines = start_pipelines(
+            stop,
+            self.cameras,
+            self.models,
+            self.recorder,
+            self.sample_thread,
+            &self.shared,
+            liveness.pulse("engine"),
+        )?;
         let session_task = session::Connection {
             shared: self.shared.clone(),
             session: session.clone(),
@@ -121,6 +149,7 @@ impl App {
             twin: self.twin,
             state: self.state.path().to_owned(),
             first: self.session_number + 1,
+            pulse: liveness.pulse("session"),
         };
         net.spawn("session", Kind::Critical, session_task.run(events));
         let (shared, sender) = (self.shared.clone(), session.clone());
@@ -134,12 +163,19 @@ impl App {
         let status = status::Status::new(
             self.shared.clone(),
             self.metrics.clone(),
+            engine,
             self.state.path(),
             self.until_end.then(|| stop.clone()),
         );
         let status = Arc::new(tokio::sync::Mutex::new(status));
         net.spawn("status", Kind::Critical, status::run(status.clone(), stop.token()));
         serve_admin(&net, stop, self.listener, self.readiness, self.metrics);
+        let ending = stop.token();
+        net.spawn("watchdog", Kind::BestEffort, async move {
+            // systemd's stop time-out watches the drain.
+            ending.run_until_cancelled(daemon::ready::watchdog(|| liveness.is_alive())).await;
+            Ok::<(), std::convert::Infallible>(())
+        });
         let ready = serde_json::json!({
             "ready": true,
             "admin": admin.map(|a| a.to_string()),
@@ -204,6 +240,7 @@ fn start_pipelines(
     mut recorder: Recorder,
     sample_thread: SampleThread,
     shared: &Arc<Shared>,
+    pulse: Pulse,
 ) -> Result<Pipelines, std::io::Error> {
     let tasks = || Tasks::new(stop.clone());
     let pipelines = Pipelines { stop: camera::Stop::default(), cameras: tasks(), engine: tasks(), samples: tasks() };
@@ -214,7 +251,7 @@ fn start_pipelines(
     })?;
     let shared = shared.clone();
     pipelines.engine.spawn_thread("engine", Kind::Critical, move || {
-        classify::run(&shared.queue, models, &mut recorder, &shared.engine);
+        classify::run(&shared.queue, models, &mut recorder, &shared.engine, &pulse);
         Ok::<(), Never>(())
     })?;
     for (plan, intake) in cameras {
@@ -232,12 +269,6 @@ fn serve_admin(net: &Tasks, stop: &Stop, listener: TcpListener, readiness: Readi
     let router = daemon::admin::router(admin, "/version");
     let limits = daemon::http::Limits::default();
     net.spawn("admin", Kind::BestEffort, daemon::http::serve(listener, router, None, limits, stop.token()));
-    let ending = stop.token();
-    net.spawn("watchdog", Kind::BestEffort, async move {
-        // systemd's stop time-out watches the drain.
-        ending.run_until_cancelled(daemon::ready::watchdog(|| true)).await;
-        Ok::<(), std::convert::Infallible>(())
-    });
 }
 
 /// Marks a component by a result, for readiness.

@@ -48,5 +48,35 @@ pub async fn check_link(
     timeout: Duration,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let options = build::link_options(config, identity, 0)?;
-    Ok(link::probe(&options, timeout).await?)
+    let packet_max = link::probe(&options, timeout).await?;
+    Ok(message_fits(config, packet_max)?)
+}
+
+/// The broker takes no messages as long as the archive lane's.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "broker takes packets of at most {packet_max} bytes, mqtt.archive_message_max is {wanted} bytes: set it to \"{fits}B\" at \
+     most, or raise the broker's limit (mosquitto: max_packet_size)"
+)]
+pub struct TooLong {
+    packet_max: u32,
+    wanted: u64,
+    fits: u64,
+}
+
+/// What a message needs besides its payload: topic (at most 280 bytes), properties, lengths.
+const ENVELOPE: u64 = 512;
+
+/// Whether the archive lane's longest message fits into the broker's longest packet.
+///
+/// # Errors
+/// It does not; the error names the key and the right value.
+pub fn message_fits(config: &Config, packet_max: u32) -> Result<(), TooLong> {
+    let (wanted, fits) = (config.mqtt.archive_message_max.get(), u64::from(packet_max).saturating_sub(ENVELOPE));
+    if wanted <= fits { Ok(()) } else { Err(TooLong { packet_max, wanted, fits }) }
+}
+
+/// The longest packet that the session must allow for these messages.
+pub fn packet_max(config: &Config) -> u32 {
+    u32::try_from(config.mqtt.archive_message_max.get() + ENVELOPE).unwrap_or(u32::MAX).max(2 << 20)
 }

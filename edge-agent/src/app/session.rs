@@ -1,15 +1,18 @@
 //! What the broker says: connections come and go, documents and commands arrive.
 
-use std::{convert::Infallible, path::PathBuf, sync::Arc};
+use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
 use contract::{
     SCHEMA, Timestamp, Topic,
     live::{GatewayStatus, Presence},
 };
-use daemon::admin::Component;
-use link::{Event, Events, Message, Publication, Session};
+use daemon::{
+    admin::Component,
+    liveness::{IDLE_TURN, Pulse},
+};
+use link::{Event, Events, Message, Publication, Refused, Session};
 
-use super::{Shared, build::engine_text, commands, mark, stable};
+use super::{Shared, build::engine_text, commands, desired, mark, probes::message_fits, stable};
 use crate::{clock, live::JSON, twin::Twin};
 
 /// The task that reads the session's events.
@@ -21,7 +24,12 @@ pub struct Connection {
     pub state: PathBuf,
     /// The number of the first connection.
     pub first: u64,
+    /// Shows that this task lives.
+    pub pulse: Pulse,
 }
+
+/// How long documents wait when the session's queue is full: the archive lane shares it, and leaves room soon.
+const CROWDED: Duration = Duration::from_millis(50);
 
 impl Connection {
     /// Runs until the session is closed.
@@ -29,20 +37,34 @@ impl Connection {
         mark(&self.component, Err("not connected yet".into()));
         self.report();
         let (mut number, mut since) = (self.first, clock::wall());
+        let mut crowded = false;
         loop {
+            self.pulse.turn();
+            let pause = if crowded { CROWDED } else { IDLE_TURN };
             let event = tokio::select! {
                 event = events.next() => event,
                 () = self.shared.board.changed() => {
-                    self.publish_due().await;
+                    crowded = !self.publish_due();
+                    continue;
+                }
+                () = tokio::time::sleep(pause) => {
+                    crowded = crowded && !self.publish_due();
                     continue;
                 }
             };
             match event {
                 None => return Ok(()),
-                Some(Event::Up { session, .. }) => {
+                Some(Event::Up { session, packet_max, .. }) => {
                     (number, since) = (session, clock::wall());
                     stable::keep_session_number(&self.state, number);
-                    mark(&self.component, Ok(()));
+                    let fits = message_fits(&self.shared.config, packet_max).map_err(|error| error.to_string());
+                    if let Err(error) = &fits {
+                        tracing::error!(
+                            error,
+                            "long archive messages will not be taken, and nothing behind them archived"
+                        );
+                    }
+                    mark(&self.component, fits);
                     self.birth(number, since);
                     self.shared.board.all_due();
                     self.shared.archive.connected();
@@ -61,15 +83,21 @@ impl Connection {
         }
     }
 
-    /// Retained documents that are due, as long as there is a connection; what is left waits for the next one.
-    async fn publish_due(&self) {
-        while self.session.is_up() {
-            let Some((topic, document)) = self.shared.board.next_due() else { return };
+    /// Publishes the retained documents that are due, as long as there is a connection (with the next one all are due
+    /// again); `false` when there was no room for all of them. It never waits: events of the session must be read.
+    fn publish_due(&self) -> bool {
+        while let Some((topic, document)) = self.shared.board.next_due() {
             let publication = Publication::new(topic, document).at_least_once().retained().content_type(JSON);
-            if self.session.publish(publication).await.is_err() {
-                return;
+            match self.session.try_publish(publication) {
+                Ok(_) => {}
+                Err(Refused::Full(refused)) => {
+                    self.shared.board.still_due(&refused.topic);
+                    return false;
+                }
+                Err(_) => return true,
             }
         }
+        true
     }
 
     /// The gateway's status; it states what is held.
@@ -107,7 +135,11 @@ impl Connection {
         match topic {
             Topic::Archived(_) => return self.shared.archive.watermark(&message.payload),
             Topic::Desired(_) => {
-                self.twin.desired(&message.payload);
+                if self.twin.desired(&message.payload)
+                    && let Some(accepted) = self.twin.accepted()
+                {
+                    desired::write(&self.state, accepted);
+                }
                 self.report();
             }
             Topic::Command(_) => {

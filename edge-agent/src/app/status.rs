@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -13,11 +13,12 @@ use contract::{
 };
 use daemon::{
     CancellationToken,
+    admin::Component,
     tasks::{Reason, Stop},
 };
 use tokio::sync::Mutex;
 
-use super::{Shared, build::engine_text, stable::Stable};
+use super::{Shared, build::engine_text, spent, stable::Stable};
 use crate::{
     clock::{self, Mono},
     health::{self, Rates},
@@ -30,10 +31,14 @@ const TICK: Duration = Duration::from_secs(1);
 /// Retained camera statuses tell frames a second; they are renewed so often at most.
 const FPS_EVERY: Duration = Duration::from_secs(5);
 
+/// The spent sample budget is written so often at most; a power cut forgets that much of it.
+const SPENT_EVERY: Duration = Duration::from_secs(10);
+
 /// The task's state.
 pub struct Status {
     shared: Arc<Shared>,
     metrics: Arc<AgentMetrics>,
+    engine: Component,
     state: PathBuf,
     until_end: Option<Stop>,
     watches: Vec<Vec<(Watch, Quality)>>,
@@ -44,6 +49,8 @@ pub struct Status {
     health_due: Mono,
     alarm: Vec<(String, bool)>,
     stable: Stable,
+    spent: u64,
+    spent_due: Mono,
 }
 
 /// Runs until the word to stop.
@@ -60,7 +67,13 @@ pub async fn run(status: Arc<Mutex<Status>>, stop: CancellationToken) -> Result<
 }
 
 impl Status {
-    pub fn new(shared: Arc<Shared>, metrics: Arc<AgentMetrics>, state: &Path, until_end: Option<Stop>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        metrics: Arc<AgentMetrics>,
+        engine: Component,
+        state: &Path,
+        until_end: Option<Stop>,
+    ) -> Self {
         let watches = shared.cameras.iter().map(|camera| {
             let config = &shared.config.cameras[&camera.id];
             let pace = config.plan(&camera.id, Path::new("")).pace();
@@ -78,6 +91,7 @@ impl Status {
             fps_at: None,
             shared,
             metrics,
+            engine,
             state: state.to_owned(),
             until_end,
             watches,
@@ -86,6 +100,8 @@ impl Status {
             health_due: Mono(0),
             alarm: Vec::new(),
             stable,
+            spent: 0,
+            spent_due: Mono(0),
         }
     }
 
@@ -94,6 +110,7 @@ impl Status {
         let now = Mono::now();
         self.frame_rates(now);
         self.cameras();
+        super::mark(&self.engine, self.shared.engine_trouble().map_or(Ok(()), Err));
         self.regions(now, ending);
         self.health(now, ending);
         let stable = Stable::now(&self.shared.cameras);
@@ -101,6 +118,7 @@ impl Status {
             stable.write(&self.state);
             self.stable = stable;
         }
+        self.keep_spent(now, ending);
         self.metrics.refresh();
         let all_ended = || self.shared.cameras.iter().all(|camera| camera.state().ended);
         if let Some(stop) = &self.until_end
@@ -108,6 +126,16 @@ impl Status {
         {
             tracing::info!("every camera has ended");
             stop.request(Reason::Asked);
+        }
+    }
+
+    /// The sample budget that is spent, on disk.
+    fn keep_spent(&mut self, now: Mono, ending: bool) {
+        let budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if budget.spent() != self.spent && (ending || now >= self.spent_due) {
+            spent::write(&self.state, &budget, &self.shared.identity.boot_id);
+            self.spent = budget.spent();
+            self.spent_due = now.after(SPENT_EVERY);
         }
     }
 
@@ -160,8 +188,9 @@ impl Status {
 
     fn health(&mut self, now: Mono, ending: bool) {
         let online: Vec<_> = self.shared.cameras.iter().map(|c| c.state().presence == Presence::Online).collect();
-        let alarm: Vec<(String, bool)> =
-            self.shared.cameras.iter().zip(online).map(|(c, online)| (c.id.to_string(), online)).collect();
+        let cameras = self.shared.cameras.iter().zip(online).map(|(c, online)| (c.id.to_string(), online));
+        let engine = (String::from("engine"), self.shared.engine.failing().is_empty());
+        let alarm: Vec<(String, bool)> = cameras.chain([engine]).collect();
         if now < self.health_due && alarm == self.alarm && !ending {
             return;
         }
@@ -190,7 +219,8 @@ impl Status {
         let usage = daemon::process::usage();
         let look = self.health_rates.look(now, usage.cpu_seconds, &shared.cameras);
         let ids = shared.cameras.iter().map(|camera| camera.id.clone());
-        let reasons: Vec<String> = shared.engines.iter().map(|e| format!("{}: {}", e.model, e.reason)).collect();
+        let chosen = shared.engines.iter().map(|engine| format!("{}: {}", engine.model, engine.reason));
+        let reasons: Vec<String> = chosen.chain(shared.engine_trouble()).collect();
         Health {
             uptime_s: daemon::process::started().elapsed().as_secs(),
             version: crate::BUILD.version.into(),
@@ -217,6 +247,7 @@ impl Status {
             ("live_offline".to_owned(), live.dropped_offline.load(Ordering::Relaxed)),
             ("live_full".to_owned(), live.dropped_full.load(Ordering::Relaxed)),
             ("sample_busy".to_owned(), shared.samples.dropped.load(Ordering::Relaxed)),
+            ("sample_budget".to_owned(), shared.samples.over_budget.load(Ordering::Relaxed)),
         ]);
         dropped.extend(shared.outbox.dropped().into_iter().map(|(kind, n)| (format!("outbox_{kind}"), n)));
         dropped.retain(|_, n| *n > 0);

@@ -16,7 +16,7 @@ pub struct MissingElement {
 }
 
 /// Elements that we name ourselves, with their packages.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 17] = [
     ("videotestsrc", "gstreamer1.0-plugins-base"),
     ("videoconvert", "gstreamer1.0-plugins-base"),
     ("appsink", "gstreamer1.0-plugins-base"),
@@ -25,15 +25,45 @@ const PACKAGES: [(&str, &str); 14] = [
     ("capsfilter", "libgstreamer1.0-0"),
     ("fakesink", "libgstreamer1.0-0"),
     ("rtspsrc", "gstreamer1.0-plugins-good"),
-    ("rtph264depay", "gstreamer1.0-plugins-good"),
     ("v4l2src", "gstreamer1.0-plugins-good"),
     ("qtdemux", "gstreamer1.0-plugins-good"),
+    ("matroskademux", "gstreamer1.0-plugins-good"),
+    ("avidemux", "gstreamer1.0-plugins-good"),
+    ("tsdemux", "gstreamer1.0-plugins-bad"),
     ("h264parse", "gstreamer1.0-plugins-bad"),
+    ("h265parse", "gstreamer1.0-plugins-bad"),
     ("avdec_h264", "gstreamer1.0-libav"),
     ("avdec_h265", "gstreamer1.0-libav"),
 ];
 
+/// What takes a stream out of RTP, by its encoding.
+const DEPAYLOADERS: [(&str, &str); 6] = [
+    ("H264", "rtph264depay"),
+    ("H265", "rtph265depay"),
+    ("JPEG", "rtpjpegdepay"),
+    ("MP4V-ES", "rtpmp4vdepay"),
+    ("VP8", "rtpvp8depay"),
+    ("VP9", "rtpvp9depay"),
+];
+
+/// What a stream passes on its way to its decoder, by its media type.
+const STEPS: [(&str, &str); 7] = [
+    ("video/quicktime", "qtdemux"),
+    ("video/x-matroska", "matroskademux"),
+    ("video/webm", "matroskademux"),
+    ("video/x-msvideo", "avidemux"),
+    ("video/mpegts", "tsdemux"),
+    ("video/x-h264", "h264parse"),
+    ("video/x-h265", "h265parse"),
+];
+
+/// The software decoders that we name; a hardware decoder in its place will do.
+const DECODERS: [(&str, &str); 2] = [("video/x-h264", "avdec_h264"), ("video/x-h265", "avdec_h265")];
+
 fn package_of(element: &str) -> &'static str {
+    if element.starts_with("rtp") {
+        return "gstreamer1.0-plugins-good";
+    }
     let known = PACKAGES.iter().find(|(name, _)| *name == element);
     known.map_or("gstreamer1.0-plugins-good, -bad or gstreamer1.0-libav", |(_, package)| package)
 }
@@ -53,6 +83,24 @@ pub fn missing(elements: &[&str]) -> Vec<MissingElement> {
     absent.map(|name| MissingElement { element: (*name).into(), package: package_of(name) }).collect()
 }
 
+/// The element that a stream of these caps needs before its decoder and that is not installed.
+pub fn missing_step(caps: &gst::CapsRef) -> Option<MissingElement> {
+    let stream = caps.structure(0)?;
+    let encoding = stream.get::<String>("encoding-name").unwrap_or_default();
+    let (table, name) = match stream.name().as_str() {
+        "application/x-rtp" => (&DEPAYLOADERS[..], encoding.as_str()),
+        media => (&STEPS[..], media),
+    };
+    let (_, element) = table.iter().find(|(known, _)| *known == name)?;
+    missing(&[*element]).pop()
+}
+
+/// The decoder to install where none is there for a media type, when it has a name of its own.
+pub fn missing_decoder(media_type: &str) -> Option<MissingElement> {
+    let (_, decoder) = DECODERS.iter().find(|(known, _)| *known == media_type)?;
+    missing(&[*decoder]).pop()
+}
+
 /// A decoder's factory for these caps: hardware first where it is wanted, then by GStreamer's own ranks.
 pub fn decoder_for(caps: &gst::CapsRef, hardware: bool) -> Option<gst::ElementFactory> {
     let kind = gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO;
@@ -70,6 +118,11 @@ pub fn decoder_for(caps: &gst::CapsRef, hardware: bool) -> Option<gst::ElementFa
 /// Whether a decoder runs on an accelerator.
 pub fn is_hardware(factory: &gst::ElementFactory) -> bool {
     factory.klass().contains("Hardware")
+}
+
+/// Whether an element decodes video on an accelerator.
+pub fn is_hardware_decoder(factory: &gst::ElementFactory) -> bool {
+    factory.klass().contains("Decoder") && is_hardware(factory)
 }
 
 /// The package to name when no decoder is there for a media type.

@@ -1,8 +1,11 @@
 //! Why a camera gives no pictures, in words that say what to do. Credentials never stand in them.
 
-use gstreamer::{self as gst, glib};
+use gstreamer::{self as gst, glib, prelude::*};
 
-use super::{elements::MissingElement, uri::CameraUri};
+use super::{
+    elements::{self, MissingElement},
+    uri::CameraUri,
+};
 
 /// Why an attempt ended.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +47,23 @@ pub enum Failure {
     /// Cannot be reached.
     #[error("camera at {0} cannot be reached: {1}")]
     Unreachable(String, String),
+    /// The camera has closed the stream, or was switched off.
+    #[error("camera at {0} has ended its stream")]
+    Closed(String),
     /// Gives nothing any more.
     #[error("no frame came for {0} s")]
     Stalled(u64),
     /// What HTTP answers is no picture.
     #[error("camera at {0} does not send pictures: {1}")]
     NotPictures(String, String),
+    /// The accelerator's decoder does not work for this stream.
+    #[error("hardware decoder {decoder} fails: {message}; a software decoder is tried from now on")]
+    Hardware {
+        /// Its element.
+        decoder: String,
+        /// What it says.
+        message: String,
+    },
     /// Anything else that the pipeline says.
     #[error("{element}: {message}")]
     Pipeline {
@@ -65,9 +79,14 @@ impl Failure {
     pub fn from_bus(uri: &CameraUri, credentials: bool, error: &gst::message::Error) -> Self {
         let inner = error.error();
         let message = inner.message().trim().trim_end_matches('.').to_owned();
-        let element = error.src().map_or_else(|| "pipeline".into(), factory_name);
+        let factory = error.src().and_then(factory);
+        if let Some(decoder) = factory.as_ref().filter(|factory| elements::is_hardware_decoder(factory)) {
+            return Self::Hardware { decoder: decoder.name().into(), message };
+        }
+        let source = || error.src().map_or_else(|| "pipeline".into(), |source| source.name().into());
+        let element = factory.map_or_else(source, |factory| factory.name().into());
         match uri {
-            CameraUri::Rtsp(remote) => Self::rtsp(remote.url.as_str(), credentials, &inner, message),
+            CameraUri::Rtsp(remote) => Self::rtsp(&remote.shown(), credentials, &inner, message),
             CameraUri::File(path) if has_no_video(error) => Self::NoVideo(path.display().to_string()),
             CameraUri::File(path) if is_not_a_video(&inner) => Self::NotAVideo(path.display().to_string(), message),
             CameraUri::V4l2(path) if inner.is::<gst::ResourceError>() => {
@@ -105,8 +124,6 @@ fn is_not_a_video(error: &glib::Error) -> bool {
     error.is::<gst::StreamError>()
 }
 
-fn factory_name(source: &gst::Object) -> String {
-    use gst::prelude::*;
-    let element = source.downcast_ref::<gst::Element>().and_then(|element| element.factory());
-    element.map_or_else(|| source.name().into(), |factory| factory.name().into())
+fn factory(source: &gst::Object) -> Option<gst::ElementFactory> {
+    source.downcast_ref::<gst::Element>()?.factory()
 }

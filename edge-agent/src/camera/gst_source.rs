@@ -26,12 +26,13 @@ pub fn run(plan: &Plan, hardware: bool, intake: &Arc<Mutex<Intake>>, stop: &Stop
     }
 }
 
-/// The elements that a scheme needs, to be named at start where they are missing.
+/// The elements that a scheme needs whatever its stream turns out to be, to be named at start where they are missing.
+/// What the stream needs beyond them (depayloader, demuxer, parser, decoder) is known, and named, once it is there.
 pub fn needs(uri: &CameraUri) -> &'static [&'static str] {
     match uri {
-        CameraUri::Rtsp(_) => &["rtspsrc", "parsebin", "rtph264depay", "h264parse", "avdec_h264", "appsink"],
-        CameraUri::File(_) => &["filesrc", "parsebin", "qtdemux", "h264parse", "avdec_h264", "appsink"],
-        CameraUri::V4l2(_) => &["v4l2src", "videoconvert", "appsink"],
+        CameraUri::Rtsp(_) => &["rtspsrc", "parsebin", "appsink"],
+        CameraUri::File(_) => &["filesrc", "parsebin", "appsink"],
+        CameraUri::V4l2(_) => &["v4l2src", "capsfilter", "appsink"],
         CameraUri::Test(_) => &["videotestsrc", "capsfilter", "appsink"],
         CameraUri::Folder(_) | CameraUri::Http(_) => &[],
     }

@@ -76,7 +76,7 @@ impl Player<'_> {
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(Failure::Unauthorized(self.remote.url.to_string(), presented(self.plan.credentials.is_some())))
+                Err(Failure::Unauthorized(self.remote.shown(), presented(self.plan.credentials.is_some())))
             }
             status => Err(self.not_pictures(format!("it answers {status}"))),
         }
@@ -100,11 +100,11 @@ impl Player<'_> {
         let mut unreadable = 0;
         loop {
             let chunk = tokio::select! {
-                chunk = response.chunk() => chunk.map_err(|error| unreachable_camera(self.remote, &error))?,
+                chunk = response.chunk() => chunk.map_err(|error| self.broken_off(&error))?,
                 () = stopped(self.stop) => return Ok(Flow::Stop),
             };
             let Some(chunk) = chunk else {
-                return Err(Failure::Unreachable(self.remote.url.to_string(), "the stream ended".into()));
+                return Err(Failure::Closed(self.remote.shown()));
             };
             parts.push(&chunk);
             let mut newest = None;
@@ -138,8 +138,16 @@ impl Player<'_> {
         Ok(self.intake.lock().unwrap_or_else(PoisonError::into_inner).frame(&picture, arrival))
     }
 
+    /// A stream that says nothing for too long has stalled; its server is there all the same.
+    fn broken_off(&self, error: &reqwest::Error) -> Failure {
+        if error.is_timeout() {
+            return Failure::Stalled(self.plan.stall.as_secs());
+        }
+        unreachable_camera(self.remote, error)
+    }
+
     fn not_pictures(&self, why: String) -> Failure {
-        Failure::NotPictures(self.remote.url.to_string(), why)
+        Failure::NotPictures(self.remote.shown(), why)
     }
 }
 
@@ -156,7 +164,7 @@ fn unreachable_camera(remote: &Remote, error: &reqwest::Error) -> Failure {
         text = current.to_string();
         cause = current.source();
     }
-    Failure::Unreachable(remote.url.to_string(), text)
+    Failure::Unreachable(remote.shown(), text)
 }
 
 async fn stopped(stop: &Stop) {

@@ -6,6 +6,7 @@ pub mod multipart;
 pub mod picture;
 pub mod uri;
 
+mod door;
 mod failure;
 mod folder;
 mod gst_source;

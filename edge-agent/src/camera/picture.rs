@@ -123,3 +123,53 @@ impl Picture {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Range, matrix and siting of caps as decoders and cameras really give them.
+    fn form(caps: &str) -> Result<(PixelFormat, Range, Matrix, Siting), String> {
+        gst::init().unwrap();
+        let caps: gst::Caps = format!("video/x-raw,framerate=25/1,{caps}").parse().unwrap();
+        let form = Form::new(&caps).map_err(|error| error.to_string())?;
+        Ok((form.format, form.range, form.matrix, form.siting))
+    }
+
+    #[test]
+    fn caps_say_how_colours_are_meant() {
+        use {Matrix::*, PixelFormat::*, Range::*, Siting::*};
+        for (caps, expected) in [
+            // avdec_h264 of a stream without colour description, by size
+            ("format=I420,width=640,height=480", (I420, Limited, Bt601, Left)),
+            ("format=I420,width=1920,height=1080", (I420, Limited, Bt709, Left)),
+            ("format=NV12,width=1280,height=720,colorimetry=bt709,chroma-site=mpeg2", (Nv12, Limited, Bt709, Left)),
+            ("format=I420,width=1280,height=720,colorimetry=bt601", (I420, Limited, Bt601, Left)),
+            ("format=I420,width=720,height=576,colorimetry=2:4:5:1,chroma-site=jpeg", (I420, Limited, Bt601, Center)),
+            // a camera that sends full range (yuvj420p)
+            ("format=I420,width=1280,height=720,colorimetry=1:3:5:1", (I420, Full, Bt709, Left)),
+            ("format=I420,width=640,height=480,colorimetry=1:4:0:1,chroma-site=jpeg", (I420, Full, Bt601, Center)),
+            ("format=NV12,width=3840,height=2160,colorimetry=bt2020", (Nv12, Limited, Bt2020, Left)),
+            // UVC cameras
+            ("format=GRAY8,width=640,height=480", (Gray8, Full, Bt601, Left)),
+            ("format=GRAY8,width=640,height=480,colorimetry=2:4:5:1", (Gray8, Limited, Bt601, Left)),
+            ("format=RGB,width=640,height=480", (Rgb, Full, Bt601, Left)),
+        ] {
+            let got = form(caps).unwrap();
+            assert_eq!((got.0, got.1), (expected.0, expected.1), "{caps}");
+            if !matches!(got.0, Rgb) {
+                assert_eq!(got.2, expected.2, "{caps}");
+            }
+            if matches!(got.0, I420 | Nv12) {
+                assert_eq!(got.3, expected.3, "{caps}");
+            }
+        }
+    }
+
+    #[test]
+    fn caps_that_nobody_asked_for_are_refused() {
+        let error = form("format=YUY2,width=640,height=480").unwrap_err();
+        assert!(error.contains("cannot be read") && error.contains("YUY2"), "{error}");
+        assert!(form("width=640,height=480").is_err());
+    }
+}

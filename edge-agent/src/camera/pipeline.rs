@@ -3,23 +3,16 @@
 use std::{
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use contract::Timestamp;
 use gstreamer::{self as gst, prelude::*};
 use gstreamer_app as gst_app;
 
-use super::{
-    Failure, Plan, Stop,
-    arrival::DecodeTimes,
-    elements,
-    picture::{Form, Picture},
-    supervisor::Outcome,
-};
+use super::{Failure, Plan, Stop, arrival::DecodeTimes, door::Door, elements, picture::Picture, supervisor::Outcome};
 use crate::{
     clock::Mono,
     intake::{Arrival, Flow, Intake},
@@ -52,6 +45,8 @@ pub struct Tail {
     taken: Arc<std::sync::atomic::AtomicBool>,
     frames: Arc<AtomicU64>,
     failure: Arc<Mutex<Option<Failure>>>,
+    /// The hardware decoder in use.
+    accelerator: Arc<OnceLock<String>>,
 }
 
 /// Formats that the intake reads without conversion. System memory: hardware decoders download by themselves.
@@ -69,6 +64,7 @@ impl Pipeline {
             taken: Arc::default(),
             frames: Arc::default(),
             failure: Arc::default(),
+            accelerator: Arc::default(),
         };
         Self { pipeline, tail }
     }
@@ -100,7 +96,7 @@ impl Pipeline {
         let Some(bus) = self.pipeline.bus() else { return Outcome::Stopped };
         let started = self.pipeline.set_state(gst::State::Playing);
         let mut watch = StallWatch::new(plan.stall);
-        let mut frames_at_end = 0;
+        let (mut frames_at_end, mut missing) = (0, None);
         loop {
             if stop.is_set() {
                 return Outcome::Stopped;
@@ -111,26 +107,24 @@ impl Pipeline {
             let message = bus.timed_pop(gst::ClockTime::from_mseconds(100));
             match message.as_ref().map(|message| message.view()) {
                 Some(gst::MessageView::Error(error)) => {
-                    let failure = self.tail.take_failure();
-                    let has_credentials = plan.credentials.is_some();
-                    return Outcome::Failed(
-                        failure.unwrap_or_else(|| Failure::from_bus(&plan.uri, has_credentials, error)),
-                    );
+                    let known = self.tail.take_failure().or(missing.filter(|_| self.tail.frames() == 0));
+                    return Outcome::Failed(known.unwrap_or_else(|| self.tail.explain(plan, error)));
                 }
                 Some(gst::MessageView::Eos(_)) => {
-                    let frames = self.tail.frames.load(Ordering::Relaxed);
+                    let frames = self.tail.frames();
                     let again = at_end == AtEnd::Again && frames > frames_at_end;
                     frames_at_end = frames;
                     if !again || self.rewind().is_err() {
-                        return self.ended(plan, frames);
+                        return self.ended(plan, frames, missing);
                     }
                 }
+                Some(gst::MessageView::Element(element)) => missing = missing.or_else(|| missing_plugin(element)),
                 Some(gst::MessageView::Latency(_)) => drop(self.pipeline.recalculate_latency()),
                 Some(_) => {}
                 None if started.is_err() => return Outcome::Failed(self.unexplained(plan)),
                 None => {}
             }
-            if let Some(failure) = watch.look(self.tail.frames.load(Ordering::Relaxed), self.tail.timing.live) {
+            if let Some(failure) = watch.look(self.tail.frames(), self.tail.timing.live) {
                 return Outcome::Failed(failure);
             }
         }
@@ -140,8 +134,15 @@ impl Pipeline {
         self.pipeline.seek_simple(gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT, gst::ClockTime::ZERO)
     }
 
-    fn ended(&self, plan: &Plan, frames: u64) -> Outcome {
-        if frames > 0 { Outcome::Ended } else { Outcome::Failed(Failure::NoVideo(plan.uri.to_string())) }
+    /// What the end of the stream means. A camera has none: when its stream ends (a server that closes the connection
+    /// makes `rtspsrc` say so, not fail), it was switched off or restarted and is tried again.
+    fn ended(&self, plan: &Plan, frames: u64, missing: Option<Failure>) -> Outcome {
+        let seen = frames > 0 || self.tail.taken.load(Ordering::Acquire);
+        match (plan.uri.is_endless(), seen) {
+            (true, true) => Outcome::Failed(Failure::Closed(plan.uri.to_string())),
+            (false, true) if frames > 0 => Outcome::Ended,
+            _ => Outcome::Failed(missing.unwrap_or_else(|| Failure::NoVideo(plan.uri.to_string()))),
+        }
     }
 
     fn unexplained(&self, plan: &Plan) -> Failure {
@@ -192,8 +193,30 @@ impl Tail {
             return;
         }
         if let Err(failure) = self.attach(pad, &caps, &media) {
+            let failure = match (failure, self.accelerator.get()) {
+                (Failure::Pipeline { message, .. }, Some(decoder)) => {
+                    Failure::Hardware { decoder: decoder.clone(), message }
+                }
+                (other, _) => other,
+            };
             *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
         }
+    }
+
+    /// What an error on the bus means. A decoder whose frames nobody can take is told by those before it.
+    fn explain(&self, plan: &Plan, error: &gst::message::Error) -> Failure {
+        let refused = error.debug().is_some_and(|debug| debug.contains("not-negotiated"));
+        match self.accelerator.get() {
+            Some(decoder) if refused => {
+                let message = "its frames cannot be taken over (not-negotiated)".into();
+                Failure::Hardware { decoder: decoder.clone(), message }
+            }
+            _ => Failure::from_bus(&plan.uri, plan.credentials.is_some(), error),
+        }
+    }
+
+    fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
     }
 
     /// Makes the end for a stream of these caps and links it.
@@ -218,6 +241,17 @@ impl Tail {
         Ok(())
     }
 
+    /// One picture for the intake.
+    pub fn picture(&self, picture: &Picture, arrival: Arrival) -> Flow {
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner).frame(picture, arrival)
+    }
+
+    /// How its frames leave the pipeline.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
     fn take_failure(&self) -> Option<Failure> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -228,9 +262,20 @@ impl Tail {
     }
 
     fn decoder(&self, caps: &gst::Caps, media: &str, times: &DecodeTimes) -> Result<gst::Element, Failure> {
-        let none = || Failure::NoDecoder { media: media.into(), package: elements::decoder_package(media) };
+        if let Some(step) = elements::missing_step(caps) {
+            return Err(step.into());
+        }
+        let none = || no_decoder(media);
         let factory = elements::decoder_for(caps, self.hardware).ok_or_else(none)?;
-        let decoder = factory.create().build().map_err(|_| none())?;
+        if elements::is_hardware_decoder(&factory) {
+            // Once a pipeline: only its first video is taken.
+            let _ = self.accelerator.set(factory.name().into());
+        }
+        let wrong = |error: gst::glib::BoolError| Failure::Pipeline {
+            element: factory.name().into(),
+            message: error.to_string(),
+        };
+        let decoder = factory.create().build().map_err(wrong)?;
         // Frame threads of libav add latency and 6 % CPU; a gateway has other cameras to fill its cores.
         if decoder.find_property("max-threads").is_some() {
             decoder.set_property("max-threads", 1i32);
@@ -250,13 +295,33 @@ impl Tail {
         // Nobody takes the preroll picture, and the last one would keep a decoder's buffer.
         sink.set_property("enable-last-sample", false);
         sink.set_property("qos", false);
-        let mut door = Door { tail: self.clone(), times, caps: None, decoder: None, jpeg };
+        let mut door = Door::new(self.clone(), times, jpeg);
         sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(move |sink| door.sample(sink)).build());
         if let Some(pad) = sink.static_pad("sink") {
             accept_strides(&pad);
         }
         Ok(sink.upcast())
     }
+}
+
+/// Nothing here decodes this.
+fn no_decoder(media: &str) -> Failure {
+    match elements::missing_decoder(media) {
+        Some(missing) => missing.into(),
+        None => Failure::NoDecoder { media: media.into(), package: elements::decoder_package(media) },
+    }
+}
+
+/// What `parsebin` says when it does not know how to go on: which element would have helped. Sound is not missed.
+fn missing_plugin(message: &gst::message::Element) -> Option<Failure> {
+    let said = message.structure().filter(|said| said.name().as_str() == "missing-plugin")?;
+    let caps = said.get::<gst::Caps>("detail").ok()?;
+    let stream = caps.structure(0)?;
+    let rtp_of = stream.get::<String>("media").unwrap_or_default();
+    if stream.name().starts_with("audio/") || rtp_of == "audio" {
+        return None;
+    }
+    Some(elements::missing_step(&caps).map_or_else(|| no_decoder(stream.name()), Failure::from))
 }
 
 fn raw_caps() -> gst::Caps {
@@ -278,100 +343,6 @@ fn accept_strides(pad: &gst::Pad) {
         }
         gst::PadProbeReturn::Ok
     });
-}
-
-/// The streaming thread's way into the intake.
-struct Door {
-    tail: Tail,
-    times: DecodeTimes,
-    caps: Option<(gst::Caps, Arc<Form>)>,
-    decoder: Option<vision::jpeg::Decoder>,
-    jpeg: bool,
-}
-
-impl Door {
-    fn sample(&mut self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-        let Some(buffer) = sample.buffer_owned() else { return Ok(gst::FlowSuccess::Ok) };
-        let arrival = self.arrival(sink, &sample, &buffer);
-        let picture = match self.picture(&sample, buffer) {
-            Ok(picture) => picture,
-            Err(error) => {
-                // A torn picture is no reason to give the camera up; one that stays torn is noticed as a stall.
-                tracing::debug!(error, "picture cannot be read");
-                return Ok(gst::FlowSuccess::Ok);
-            }
-        };
-        self.tail.frames.fetch_add(1, Ordering::Relaxed);
-        let flow = self.tail.intake.lock().unwrap_or_else(PoisonError::into_inner).frame(&picture, arrival);
-        if flow == Flow::Stop { Err(gst::FlowError::Eos) } else { Ok(gst::FlowSuccess::Ok) }
-    }
-
-    fn picture(&mut self, sample: &gst::Sample, buffer: gst::Buffer) -> Result<Picture, String> {
-        if self.jpeg {
-            return self.jpeg(&buffer);
-        }
-        let caps = sample.caps().ok_or("picture has no caps")?;
-        let known = self.caps.as_ref().filter(|(known, _)| known.as_ptr() == caps.as_ptr());
-        let form = match known {
-            Some((_, form)) => form.clone(),
-            None => {
-                let form = Arc::new(Form::new(caps).map_err(|error| error.to_string())?);
-                self.caps = Some((sample.caps_owned().ok_or("picture has no caps")?, form.clone()));
-                form
-            }
-        };
-        Ok(Picture::Buffer { buffer, form })
-    }
-
-    fn jpeg(&mut self, buffer: &gst::Buffer) -> Result<Picture, String> {
-        if self.decoder.is_none() {
-            self.decoder = Some(vision::jpeg::Decoder::new().map_err(|error| error.to_string())?);
-        }
-        let decoder = self.decoder.as_mut().ok_or("no JPEG decoder")?;
-        let map = buffer.map_readable().map_err(|error| error.to_string())?;
-        let picture = decoder.decode(&map, &vision::Limits::default()).map_err(|error| error.to_string())?;
-        Ok(Picture::Decoded(Arc::new(picture)))
-    }
-
-    fn arrival(&self, sink: &gst_app::AppSink, sample: &gst::Sample, buffer: &gst::Buffer) -> Arrival {
-        let running = || sample.segment()?.downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts()?);
-        let timing = self.tail.timing;
-        let mut arrival = Arrival::now(match timing.live {
-            true => since_arrival(sink, running()).unwrap_or(0),
-            false => self.times.decode_us(buffer.pts()),
-        });
-        arrival.reference = reference_time(buffer);
-        if timing.media_paced
-            && let Some(media) = running()
-        {
-            arrival.pacing = Mono(media.useconds());
-        }
-        arrival
-    }
-}
-
-/// How long ago a live source stamped this buffer, in microseconds: jitter buffer and decoder included.
-fn since_arrival(sink: &gst_app::AppSink, running: Option<gst::ClockTime>) -> Option<u64> {
-    let now = sink.clock()?.time().checked_sub(sink.base_time()?)?;
-    Some(now.checked_sub(running?)?.useconds())
-}
-
-/// Seconds from 1900, where NTP begins, to 1970.
-const NTP_TO_UNIX_S: u64 = 2_208_988_800;
-
-/// The camera's own clock, from RTCP sender reports.
-fn reference_time(buffer: &gst::Buffer) -> Option<Timestamp> {
-    buffer.iter_meta::<gst::ReferenceTimestampMeta>().find_map(|meta| {
-        let name = meta.reference().structure(0)?.name().to_string();
-        let us = meta.timestamp().useconds();
-        let unix = match name.as_str() {
-            "timestamp/x-ntp" => us.checked_sub(NTP_TO_UNIX_S * 1_000_000)?,
-            "timestamp/x-unix" => us,
-            _ => return None,
-        };
-        i64::try_from(unix).ok().map(Timestamp)
-    })
 }
 
 /// Whether a path can be opened at all, in the system's own words.

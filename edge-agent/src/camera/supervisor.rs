@@ -65,8 +65,8 @@ impl Supervisor {
                     return camera.ended("its source has come to its end");
                 }
                 Outcome::Failed(failure) => {
-                    // A hardware decoder that fails is not asked again.
-                    hardware &= !matches!(failure, Failure::Pipeline { .. });
+                    // A hardware decoder that fails is not asked again; other failures are none of its business.
+                    hardware &= !matches!(failure, Failure::Hardware { .. });
                     camera.counts.failures.fetch_add(1, Ordering::Relaxed);
                     if came || !outage {
                         tracing::warn!(camera = %self.plan.id, reason = %failure, "camera is offline; it is tried again");

@@ -209,6 +209,7 @@ fn test_picture(rest: &str) -> Result<TestPicture, InvalidUri> {
 
 /// The text with whatever stands before an `@` left out: an error about a bad URI must not print its password.
 fn redacted(text: &str) -> String {
+    let text = &daemon::config::without_secrets(text);
     match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}://***@{}", &text[..scheme], &text[at + 1..]),
         (_, Some(at)) => format!("***@{}", &text[at + 1..]),
@@ -216,17 +217,24 @@ fn redacted(text: &str) -> String {
     }
 }
 
+impl Remote {
+    /// The address as it may be shown: many cameras take a password behind the host as well.
+    pub fn shown(&self) -> String {
+        daemon::config::without_secrets(self.url.as_str())
+    }
+}
+
 impl CameraUri {
-    /// Whether pictures come at the camera's own pace and cannot wait.
-    pub fn is_live(&self) -> bool {
-        !matches!(self, Self::File(_) | Self::Folder(_))
+    /// Whether the source never comes to an end of its own: when its stream ends, the camera is gone and may come back.
+    pub fn is_endless(&self) -> bool {
+        !matches!(self, Self::File(_) | Self::Folder(_) | Self::Test(_))
     }
 }
 
 impl fmt::Display for CameraUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rtsp(remote) | Self::Http(remote) => write!(f, "{}", remote.url),
+            Self::Rtsp(remote) | Self::Http(remote) => f.write_str(&remote.shown()),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::V4l2(path) => write!(f, "v4l2:{}", path.display()),
             Self::Folder(path) => write!(f, "folder:{}", path.display()),
@@ -312,6 +320,8 @@ mod tests {
             (info.user.as_str(), info.password.as_str(), format!("{info:?}").as_str()),
             ("admin", "p@ss", "***")
         );
+        let behind: CameraUri = "http://cam/snap.jpg?usr=a&pwd=secret".parse().unwrap();
+        assert_eq!(format!("{behind} {behind:?}").matches("pwd=***").count(), 2);
         for bad in ["rtsp://admin:p@ss@:99999/x", "rtsp://a:secret@cam:notaport/", "a:secret@b"] {
             let error = bad.parse::<CameraUri>().unwrap_err().to_string();
             assert!(!error.contains("secret") && !error.contains("p@ss"), "{error}");

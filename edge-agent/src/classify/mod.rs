@@ -3,13 +3,15 @@
 mod queue;
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use daemon::liveness::Pulse;
 use inference::{Batch, Engine, batcher::Due};
 
 pub use queue::{FrameFacts, Job, Queue, QueueRegion};
@@ -57,14 +59,35 @@ pub struct EngineCounts {
     pub failures: AtomicU64,
     /// Time in the engine, in microseconds.
     pub busy_us: AtomicU64,
-    /// Whether the last batch failed.
-    pub failing: std::sync::atomic::AtomicBool,
+    failing: Mutex<BTreeMap<usize, String>>,
+}
+
+impl EngineCounts {
+    /// The models whose last batch failed, by their index, with the reason.
+    pub fn failing(&self) -> BTreeMap<usize, String> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how a model's batch ended; whether that is news.
+    fn note(&self, model: usize, outcome: Result<(), String>) -> bool {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(()) => failing.remove(&model).is_some(),
+            Err(reason) => failing.insert(model, reason).is_none(),
+        }
+    }
 }
 
 /// Runs until the queue is stopped and empty.
-pub fn run(queue: &Queue, mut models: Vec<Model>, results: &mut dyn Results, counts: &Arc<EngineCounts>) {
+pub fn run(
+    queue: &Queue,
+    mut models: Vec<Model>,
+    results: &mut dyn Results,
+    counts: &Arc<EngineCounts>,
+    pulse: &Pulse,
+) {
     let (mut due, mut input, mut output) = (Vec::new(), Vec::new(), Vec::new());
-    while let Some(index) = queue.take(&mut due) {
+    while let Some(index) = queue.take(&mut due, pulse) {
         let model = &mut models[index];
         output.clear();
         output.resize(due.len() * model.classes, 0.0);
@@ -75,14 +98,12 @@ pub fn run(queue: &Queue, mut models: Vec<Model>, results: &mut dyn Results, cou
         counts.jobs.fetch_add(due.len() as u64, Ordering::Relaxed);
         counts.busy_us.fetch_add(took, Ordering::Relaxed);
         let failed = outcome.is_err();
-        let was_failing = counts.failing.swap(failed, Ordering::Relaxed);
-        match &outcome {
-            Err(error) if !was_failing => {
-                let engine = model.engine.name();
-                tracing::error!(engine, error = error as &dyn std::error::Error, "engine fails; frames are skipped");
-            }
-            Ok(()) if was_failing => tracing::info!(engine = model.engine.name(), "engine works again"),
-            _ => {}
+        let outcome = outcome.map_err(|error| daemon::logs::chain(&error));
+        let engine = model.engine.name();
+        match (counts.note(index, outcome.clone()), outcome) {
+            (true, Err(error)) => tracing::error!(engine, error, "engine fails; frames are skipped"),
+            (true, Ok(())) => tracing::info!(engine, "engine works again"),
+            (false, _) => {}
         }
         counts.failures.fetch_add(u64::from(failed), Ordering::Relaxed);
         for (job, probabilities) in due.drain(..).zip(output.chunks_exact(model.classes)) {
@@ -115,4 +136,81 @@ fn run_batch(
     };
     debug_assert_eq!(batch.input.len(), batch.n * model.tensor_len);
     model.engine.run(batch, output, Some(DEADLINE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::RegionId;
+    use daemon::liveness::Liveness;
+    use inference::{EngineError, Health};
+    use std::sync::mpsc;
+
+    /// An engine that does with each batch what it is told: waits, and fails or not.
+    struct Told(mpsc::Receiver<bool>);
+
+    impl Engine for Told {
+        fn name(&self) -> &str {
+            "told"
+        }
+        fn version(&self) -> &str {
+            "1"
+        }
+        fn max_batch(&self) -> usize {
+            1
+        }
+        fn run(&mut self, _: Batch<'_>, _: &mut [f32], _: Option<Duration>) -> Result<(), EngineError> {
+            match self.0.recv() {
+                Ok(true) => Ok(()),
+                _ => Err(EngineError::BatchSize { n: 1, max: 0 }),
+            }
+        }
+        fn health(&self) -> Health {
+            Health::Ready
+        }
+    }
+
+    struct Count(mpsc::Sender<bool>);
+
+    impl Results for Count {
+        fn classified(&mut self, _: &mut Job, _: &[f32], _: Timing) {
+            let _ = self.0.send(true);
+        }
+        fn failed(&mut self, _: &Job) {
+            let _ = self.0.send(false);
+        }
+    }
+
+    #[test]
+    fn an_engine_that_hangs_is_stuck_and_one_that_fails_is_told_until_it_works() {
+        let place = QueueRegion { model: 0, camera: "a".parse().unwrap(), region: RegionId::full(), tensor_len: 4 };
+        let queue = Queue::new(&[1], vec![place]);
+        let counts = Arc::new(EngineCounts::default());
+        let liveness = Liveness::new(Duration::from_millis(1500));
+        let pulse = liveness.pulse("engine");
+        let ((tell, told), (seen, results)) = (mpsc::channel(), mpsc::channel());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let model = Model { engine: Box::new(Told(told)), tensor_len: 4, classes: 2 };
+                run(&queue, vec![model], &mut Count(seen), &counts, &pulse);
+            });
+            std::thread::sleep(Duration::from_millis(1800));
+            assert!(liveness.is_alive(), "an engine without work turns all the same");
+            let mut outcomes = Vec::new();
+            for works in [false, false, true] {
+                queue.offer(queue.empty_job(0).unwrap());
+                if outcomes.is_empty() {
+                    std::thread::sleep(Duration::from_millis(1800));
+                    assert_eq!(liveness.stuck(), ["engine"]);
+                }
+                tell.send(works).unwrap();
+                outcomes.push((results.recv().unwrap(), counts.failing().get(&0).cloned()));
+            }
+            let reason = EngineError::BatchSize { n: 1, max: 0 }.to_string();
+            assert_eq!(outcomes, [(false, Some(reason.clone())), (false, Some(reason)), (true, None)]);
+            assert!(liveness.is_alive());
+            queue.stop();
+        });
+        assert_eq!(counts.failures.load(Ordering::Relaxed), 2);
+    }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use contract::{CaptureSource, RegionId, Timestamp};
+use daemon::liveness::{IDLE_TURN, Pulse};
 use inference::batcher::{Batcher, Due, Slot, Source};
 use vision::Rect;
 
@@ -137,10 +138,12 @@ impl Queue {
         true
     }
 
-    /// Waits for work and moves it to `out`; the model's index, or `None` once the queue is stopped and empty.
-    pub fn take(&self, out: &mut Vec<Due<Box<Job>>>) -> Option<usize> {
+    /// Waits for work and moves it to `out`; the model's index, or `None` once the queue is stopped and empty. Whoever waits
+    /// shows that it lives.
+    pub fn take(&self, out: &mut Vec<Due<Box<Job>>>, pulse: &Pulse) -> Option<usize> {
         let mut state = self.lock();
         loop {
+            pulse.turn();
             if let Some(model) = state.batcher.take(Instant::now(), out) {
                 out.iter().for_each(|due| state.places[due.item.region].waiting = false);
                 drop(state);
@@ -150,7 +153,7 @@ impl Queue {
             if state.stopped {
                 return None;
             }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.work.wait_timeout(state, IDLE_TURN).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -223,6 +226,10 @@ mod tests {
         Queue::new(&[8], vec![region("a"), region("b")])
     }
 
+    fn pulse() -> Pulse {
+        daemon::liveness::Liveness::new(IDLE_TURN).pulse("engine")
+    }
+
     fn job(queue: &Queue, region: usize, counter: u64) -> Box<Job> {
         let mut job = queue.empty_job(region).unwrap();
         job.facts.counter = counter;
@@ -237,7 +244,7 @@ mod tests {
             assert_eq!(replaced, counter > 0);
         }
         queue.offer(job(&queue, 1, 7));
-        assert_eq!(queue.take(&mut out), Some(0));
+        assert_eq!(queue.take(&mut out, &pulse()), Some(0));
         let mut seen: Vec<_> = out.drain(..).map(|due| (due.item.region, due.item.facts.counter)).collect();
         seen.sort_unstable();
         assert_eq!(seen, [(0, 99), (1, 7)]);
@@ -252,7 +259,7 @@ mod tests {
         });
         let (mut out, mut seen) = (Vec::new(), Vec::new());
         while seen.len() < 50 {
-            queue.take(&mut out).unwrap();
+            queue.take(&mut out, &pulse()).unwrap();
             for due in out.drain(..) {
                 seen.push(due.item.facts.counter);
                 queue.give_back(due.item);
@@ -261,6 +268,6 @@ mod tests {
         assert!(camera.join().unwrap());
         assert_eq!(seen, (0..50).collect::<Vec<_>>());
         queue.stop();
-        assert_eq!(queue.take(&mut out), None);
+        assert_eq!(queue.take(&mut out, &pulse()), None);
     }
 }

@@ -34,8 +34,13 @@ impl daemon::config::Config for Config {
 
 impl Config {
     fn check_mqtt(&self, problems: &mut Problems) {
-        if let Err(error) = link::Broker::parse(&self.mqtt.url) {
-            problems.add("mqtt.url", error.to_string());
+        match link::Options::new(&self.mqtt.url, "") {
+            Err(error) => problems.add("mqtt.url", error.to_string()),
+            Ok(options) if options.credentials.is_some() => {
+                let instead = "set mqtt.username and mqtt.password, best as \"env:NAME\" or \"file:/path\"";
+                problems.add("mqtt.url", format!("user name and password do not stand in the address: {instead}"));
+            }
+            Ok(_) => {}
         }
         if !contract::topic::is_valid_prefix(&self.mqtt.prefix) {
             let why = "is not a topic prefix: levels of text divided by `/`, without `+`, `#` or a leading `$`";

@@ -32,6 +32,10 @@ fn collect(loaded: &Loaded<Config>, key: String, value: Value, out: &mut BTreeMa
             }
         }
         value => {
+            let value = match value {
+                Value::String(text) => Value::String(daemon::config::without_secrets(&text)),
+                other => other,
+            };
             let origin = match loaded.origin(&key) {
                 Source::Default => Origin::Default,
                 Source::File { .. } => Origin::File,

@@ -74,6 +74,51 @@ fn every_mistake_is_told_with_its_line() {
 }
 
 #[test]
+fn secrets_do_not_stand_in_addresses_and_never_print() {
+    for (text, key) in [
+        ("mqtt.url = \"mqtt://gw:hunter2@broker\"", "mqtt.username and mqtt.password"),
+        ("mqtt.url = \"mqtt://gw:hunter2@broker:port\"", "mqtt.url"),
+        ("telemetry.otlp = \"http://u:hunter2@collector:4318\"", "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("telemetry.otlp = \"u:hunter2@collector\"", "telemetry.otlp"),
+        ("[cameras.c]\nuri = \"rtsp://u:hunter2@cam:port/\"", "cameras.c.uri"),
+        ("[cameras.c]\nuri = \"rtsp://cam:port/?password=hunter2\"", "cameras.c.uri"),
+        ("[cameras.c]\nuri = \"test:\"\npassword = [\"hunter2\"]", "cameras.c.password"),
+        ("mqtt.password = 77421", "mqtt.password: this is not a text: put it in quotes"),
+    ] {
+        let said = read(text).unwrap_err();
+        assert!(said.contains(key) && !said.contains("hunter2") && !said.contains("77421"), "{text}: {said}");
+    }
+}
+
+#[test]
+fn the_effective_document_and_the_printed_file_hold_no_secret() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "[mqtt]\nusername = \"gw\"\npassword = \"hunter2\"\n[models]\ndefault = \"/m\"\n\
+                [cameras.a]\nuri = \"rtsp://u:hunter2@cam/x?pwd=hunter2\"\n\
+                [cameras.b]\nuri = \"http://cam/user=u&password=hunter2&channel=1\"\npassword = \"hunter2\"\n";
+    std::fs::write(file.path(), text).unwrap();
+    let sources = Sources { file: Some(file.path().into()), env_prefix: ENV_PREFIX.into(), ..Sources::default() };
+    let loaded = load::<Config>(&sources).unwrap();
+    let effective = serde_json::to_string(&effective(&loaded)).unwrap();
+    let debug = format!("{:?}", loaded.value);
+    for shown in [effective, loaded.print(), debug] {
+        assert!(shown.contains("cam/") && !shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn the_unit_gives_a_drain_and_a_stuck_loop_their_time() {
+    let unit = include_str!("../../../deploy/systemd/sightline-edge.service");
+    let seconds = |key: &str| -> u64 {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("no {key}")).parse().unwrap()
+    };
+    assert!(seconds("TimeoutStopSec") > Shutdown::default().bound.get().as_secs());
+    // The watchdog is fed at half its period.
+    assert!(seconds("WatchdogSec") / 2 >= crate::app::STUCK.as_secs());
+}
+
+#[test]
 fn no_file_is_needed() {
     assert!(load::<Config>(&Sources::default()).is_ok());
 }

@@ -19,6 +19,17 @@ pub struct Policy {
     pub changed: bool,
 }
 
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// There is no reason to keep it.
+    Pass,
+    /// It is kept.
+    Keep(Reason),
+    /// It would be kept if the day's budget were not spent.
+    OverBudget,
+}
+
 /// Unsure frames come in runs: one of them in this time says what all of them say.
 const UNCERTAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -42,12 +53,10 @@ impl Sampler {
         self.requested = true;
     }
 
-    /// Whether this classification's frame is kept, and why. The strongest reason wins.
-    pub fn decide(&mut self, now: Mono, best_score: f32, changed: bool, budget: &Budget) -> Option<Reason> {
-        let reason = self.reason(now, best_score, changed)?;
-        if !budget.allows(reason, now) {
-            return None;
-        }
+    /// Whether this classification's frame is kept, and why. The strongest reason wins. What the budget refuses rests like
+    /// what was kept, so that a refusal is told once and not with every frame.
+    pub fn decide(&mut self, now: Mono, best_score: f32, changed: bool, budget: &Budget) -> Decision {
+        let Some(reason) = self.reason(now, best_score, changed) else { return Decision::Pass };
         match reason {
             Reason::Requested => self.requested = false,
             Reason::Uncertain => self.uncertain_due = now.after(UNCERTAIN_EVERY),
@@ -57,7 +66,7 @@ impl Sampler {
         if let Some(every) = self.policy.periodic {
             self.periodic_due = now.after(every);
         }
-        Some(reason)
+        if budget.allows(reason, now) { Decision::Keep(reason) } else { Decision::OverBudget }
     }
 
     fn reason(&self, now: Mono, best_score: f32, changed: bool) -> Option<Reason> {
@@ -80,19 +89,31 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct Budget {
     per_day: u64,
     spent: u64,
-    day_began: Mono,
+    /// What had passed of the day at `began`.
+    before: Duration,
+    began: Mono,
 }
 
 impl Budget {
     /// A day begins now.
     pub fn new(per_day: u64, now: Mono) -> Self {
-        Self { per_day, spent: 0, day_began: now }
+        Self::resume(per_day, 0, Duration::ZERO, now)
+    }
+
+    /// A day of which so much has passed and been spent, before a restart.
+    pub fn resume(per_day: u64, spent: u64, elapsed: Duration, now: Mono) -> Self {
+        Self { per_day, spent, before: elapsed, began: now }
+    }
+
+    /// How much of the day has passed.
+    pub fn elapsed(&self, now: Mono) -> Duration {
+        self.before + (now - self.began)
     }
 
     /// Whether a sample may be made now. Unsure frames may run ahead of the day by a tenth of it, so that a bad morning
     /// leaves something for the evening.
     pub fn allows(&self, reason: Reason, now: Mono) -> bool {
-        let elapsed = now - self.day_began;
+        let elapsed = self.elapsed(now);
         let spent = if elapsed >= DAY { 0 } else { self.spent };
         let limit = match reason {
             Reason::Uncertain => {
@@ -106,9 +127,8 @@ impl Budget {
 
     /// Accounts for a sample that was made.
     pub fn spend(&mut self, bytes: u64, now: Mono) {
-        if now - self.day_began >= DAY {
-            self.day_began = now;
-            self.spent = 0;
+        if self.elapsed(now) >= DAY {
+            *self = Self::new(self.per_day, now);
         }
         self.spent = self.spent.saturating_add(bytes);
     }
@@ -121,7 +141,7 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Decision::*, *};
 
     const POLICY: Policy = Policy { periodic: Some(Duration::from_secs(60)), uncertain: Some(0.5), changed: true };
 
@@ -133,15 +153,15 @@ mod tests {
     fn the_strongest_reason_wins_and_rests() {
         let budget = Budget::new(1000, at(0));
         let mut s = Sampler::new(POLICY);
-        assert_eq!(s.decide(at(0), 0.9, false, &budget), Some(Reason::Periodic));
-        assert_eq!(s.decide(at(1), 0.9, false, &budget), None);
-        assert_eq!(s.decide(at(2), 0.4, false, &budget), Some(Reason::Uncertain));
-        assert_eq!(s.decide(at(3), 0.4, false, &budget), None);
-        assert_eq!(s.decide(at(4), 0.4, true, &budget), Some(Reason::Changed));
+        assert_eq!(s.decide(at(0), 0.9, false, &budget), Keep(Reason::Periodic));
+        assert_eq!(s.decide(at(1), 0.9, false, &budget), Pass);
+        assert_eq!(s.decide(at(2), 0.4, false, &budget), Keep(Reason::Uncertain));
+        assert_eq!(s.decide(at(3), 0.4, false, &budget), Pass);
+        assert_eq!(s.decide(at(4), 0.4, true, &budget), Keep(Reason::Changed));
         s.request();
-        assert_eq!(s.decide(at(5), 0.9, true, &budget), Some(Reason::Requested));
-        assert_eq!(s.decide(at(6), 0.9, false, &budget), None);
-        assert_eq!(s.decide(at(66), 0.9, false, &budget), Some(Reason::Periodic));
+        assert_eq!(s.decide(at(5), 0.9, true, &budget), Keep(Reason::Requested));
+        assert_eq!(s.decide(at(6), 0.9, false, &budget), Pass);
+        assert_eq!(s.decide(at(66), 0.9, false, &budget), Keep(Reason::Periodic));
     }
 
     #[test]
@@ -153,7 +173,20 @@ mod tests {
         budget.spend(900, at(3));
         assert!(!budget.allows(Reason::Requested, at(4)));
         assert!(budget.allows(Reason::Requested, at(86_401)));
+        let resumed = Budget::resume(1000, budget.spent(), budget.elapsed(at(86_000)), at(7));
+        assert!(!resumed.allows(Reason::Requested, at(8)) && resumed.allows(Reason::Requested, at(407)));
         budget.spend(10, at(86_401));
         assert_eq!(budget.spent(), 10);
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_and_rests() {
+        let mut budget = Budget::new(1000, at(0));
+        budget.spend(1000, at(0));
+        let mut s = Sampler::new(POLICY);
+        let told: Vec<_> = (0..60).map(|second| s.decide(at(second), 0.9, false, &budget)).collect();
+        assert_eq!(told.iter().filter(|decision| **decision == OverBudget).count(), 1);
+        s.request();
+        assert_eq!(s.decide(at(61), 0.9, false, &budget), OverBudget);
     }
 }

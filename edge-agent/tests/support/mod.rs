@@ -114,7 +114,8 @@ pub fn start(plan: Plan, rect: RectSpec, rate: Rate) -> Running {
         let queue = queue.clone();
         move || {
             let models = vec![Model { engine: Box::new(Half), tensor_len: SPEC.len(), classes: 2 }];
-            edge_agent::classify::run(&queue, models, &mut Collect(sender), &Arc::new(EngineCounts::default()));
+            let pulse = daemon::liveness::Liveness::new(Duration::from_secs(60)).pulse("engine");
+            edge_agent::classify::run(&queue, models, &mut Collect(sender), &Arc::new(EngineCounts::default()), &pulse);
         }
     });
     let source = std::thread::spawn({

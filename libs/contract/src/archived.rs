@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Epoch, Kind};
 
+/// User property of the watermark: the kinds that this hub archives, separated by commas. A newer gateway sends no
+/// record of another kind, and holds it until the hub is upgraded: it would stand in its window for ever.
+pub const KINDS: &str = "kinds";
+
 /// Retained on `down/<site>/<gateway>/archived`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archived {
@@ -25,6 +29,7 @@ pub struct ArchivedEpoch {
     /// The log.
     pub epoch: Epoch,
     /// What is committed of each kind.
+    #[serde(deserialize_with = "crate::kind::known")]
     pub kinds: BTreeMap<Kind, ArchivedKind>,
 }
 

@@ -1,8 +1,11 @@
 //! The kinds of record; each is a log of its own on the gateway and a partition of its own in the lake.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, marker::PhantomData, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,6 +50,36 @@ impl Kind {
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
+}
+
+/// Reads a map by kind and passes over the kinds that this version does not know: a newer gateway or hub has more.
+pub(crate) fn known<'de, D, T>(deserializer: D) -> Result<BTreeMap<Kind, T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Known<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Known<T> {
+        type Value = BTreeMap<Kind, T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map by kind of record")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some(name) = entries.next_key::<String>()? {
+                match name.parse() {
+                    Ok(kind) => drop(map.insert(kind, entries.next_value()?)),
+                    Err(UnknownKind(_)) => drop(entries.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(map)
+        }
+    }
+
+    deserializer.deserialize_map(Known(PhantomData))
 }
 
 impl fmt::Display for Kind {

@@ -39,7 +39,7 @@ pub struct GatewayStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
     /// What the gateway holds of each kind: `[first, next)`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::kind::known")]
     pub holds: BTreeMap<Kind, Holding>,
     /// The furthest watermark of this log that the gateway has ever seen of the present lake. A hub whose tables know less
     /// has been rolled back by hand.

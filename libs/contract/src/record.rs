@@ -153,6 +153,7 @@ pub struct Health {
     /// Why the engine in use was chosen.
     pub engine_reason: String,
     /// Records that the hub has not archived yet, by kind.
+    #[serde(deserialize_with = "crate::kind::known")]
     pub backlog_records: BTreeMap<Kind, u64>,
     /// Bytes that the hub has not archived yet.
     pub backlog_bytes: u64,

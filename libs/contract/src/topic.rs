@@ -109,11 +109,6 @@ pub fn all_up(prefix: &str) -> String {
     format!("{prefix}/up/+/+/+")
 }
 
-/// The hub's subscription to everything that is live.
-pub fn all_live(prefix: &str) -> String {
-    format!("{prefix}/live/#")
-}
-
 /// A gateway's subscription to everything that is for it.
 pub fn all_down(prefix: &str, site: &SiteId, gateway: &GatewayId) -> String {
     format!("{prefix}/down/{site}/{gateway}/+")

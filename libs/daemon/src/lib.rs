@@ -14,6 +14,7 @@ pub mod config;
 pub mod exit;
 pub mod http;
 pub mod listen;
+pub mod liveness;
 pub mod logs;
 pub mod metrics;
 pub mod process;

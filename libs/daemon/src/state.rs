@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::exit;
@@ -16,6 +17,20 @@ pub enum Lock {
     Exclusive,
     /// Only to read beside a running process.
     None,
+}
+
+/// What [`StateDir::probe`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is there, can be written, and nobody has it.
+    Free,
+    /// A process has it.
+    InUse {
+        /// The process, as it wrote itself down.
+        pid: Option<u32>,
+    },
+    /// It is not there and can be made.
+    Absent,
 }
 
 /// An open state folder.
@@ -90,13 +105,9 @@ impl StateDir {
             .mode(0o600)
             .open(path.join("lock"))
             .map_err(unusable)?;
-        match file.try_lock() {
+        match patiently(|| file.try_lock()) {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(Error::Locked { path, pid });
-            }
+            Err(TryLockError::WouldBlock) => return Err(Error::Locked { path, pid: owner(&mut file) }),
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
         // the pid is only for people; the lock itself goes with the process
@@ -107,6 +118,37 @@ impl StateDir {
         };
         write_pid(&mut file).map_err(unusable)?;
         Ok(Self { path, _lock: Some(file) })
+    }
+
+    /// Looks at a folder as `run` would find it, for `check`: makes, changes and removes nothing, and is in nobody's way.
+    ///
+    /// # Errors
+    /// The folder could not be used.
+    pub fn probe(path: &Path) -> Result<Found, Error> {
+        let unusable = |source| Error::Unusable { path: path.to_owned(), source };
+        match fs::metadata(path) {
+            Ok(facts) if !facts.is_dir() => Err(unusable(io::ErrorKind::NotADirectory.into())),
+            Ok(_) => {
+                let lock = path.join("lock");
+                let found = match File::open(&lock) {
+                    Ok(mut file) => match file.try_lock_shared() {
+                        // Let go at once; whoever starts in this moment looks again.
+                        Ok(()) => Found::Free,
+                        Err(TryLockError::WouldBlock) => return Ok(Found::InUse { pid: owner(&mut file) }),
+                        Err(TryLockError::Error(source)) => return Err(unusable(source)),
+                    },
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Free,
+                    Err(source) => return Err(unusable(source)),
+                };
+                writable(path).map(|()| found).map_err(unusable)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let above = path.ancestors().skip(1).find(|above| above.exists() || above.as_os_str().is_empty());
+                let above = above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                writable(above).map(|()| Found::Absent).map_err(unusable)
+            }
+            Err(source) => Err(unusable(source)),
+        }
     }
 
     /// The folder.
@@ -126,6 +168,40 @@ impl StateDir {
             Ok(()) => Ok(path),
             Err(source) => Err(Error::Unusable { path, source }),
         }
+    }
+}
+
+/// Tries a lock for half a second: [`StateDir::probe`] holds it for a moment.
+fn patiently(mut attempt: impl FnMut() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+    for _ in 0..25 {
+        match attempt() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+            outcome => return outcome,
+        }
+    }
+    attempt()
+}
+
+/// Who wrote itself into a lock file.
+fn owner(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Whether a file could be made in a folder: makes one that has no name and goes with its handle, or, where the file
+/// system has none such, one that is removed at once.
+fn writable(folder: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let unnamed = options.write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(folder);
+    match unnamed.map_err(|error| error.raw_os_error()) {
+        Err(Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
+            let name = folder.join(format!(".probe-{}", std::process::id()));
+            options.custom_flags(0).create_new(true).open(&name).and_then(|_| fs::remove_file(&name))
+        }
+        Err(Some(code)) => Err(io::Error::from_raw_os_error(code)),
+        Err(None) => Err(io::ErrorKind::Other.into()),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -174,6 +250,43 @@ mod tests {
         assert!(StateDir::open(&path, Lock::None).is_ok());
         drop(first);
         assert!(StateDir::open(&path, Lock::Exclusive).is_ok());
+    }
+
+    #[test]
+    fn looking_at_a_folder_leaves_it_as_it_was() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("deep/state");
+        assert_eq!(StateDir::probe(&path).unwrap(), Found::Absent);
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0, "nothing is made");
+        let owner = StateDir::open(&path, Lock::Exclusive).unwrap();
+        assert_eq!(StateDir::probe(&path).unwrap(), Found::InUse { pid: Some(std::process::id()) });
+        let before = fs::read_to_string(path.join("lock")).unwrap();
+        drop(owner);
+        assert_eq!(StateDir::probe(&path).unwrap(), Found::Free);
+        assert_eq!(fs::read_to_string(path.join("lock")).unwrap(), before);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+        for unusable in [temp.path().join("deep/state/lock"), "/proc/no/such".into(), "/proc/self".into()] {
+            let error = StateDir::probe(&unusable).unwrap_err();
+            assert!(error.to_string().contains(&unusable.display().to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_opened_while_somebody_keeps_looking_at_it() {
+        let temp = tempfile::tempdir().unwrap();
+        drop(StateDir::open(temp.path(), Lock::Exclusive).unwrap());
+        let end = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !end.load(std::sync::atomic::Ordering::Relaxed) {
+                    StateDir::probe(temp.path()).unwrap();
+                }
+            });
+            for _ in 0..200 {
+                StateDir::open(temp.path(), Lock::Exclusive).unwrap();
+            }
+            end.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
@@ -136,9 +136,15 @@ pub struct Tasks {
     running: Arc<Running>,
 }
 
+/// A task's name, and what ends it where it is no thread.
+struct Place {
+    name: Arc<str>,
+    task: Option<AbortHandle>,
+}
+
 #[derive(Default)]
 struct Running {
-    names: Mutex<BTreeMap<u64, Arc<str>>>,
+    places: Mutex<BTreeMap<u64, Place>>,
     next: AtomicU64,
     changed: Notify,
 }
@@ -161,9 +167,9 @@ impl Tasks {
         E: Into<BoxError> + Send + 'static,
     {
         let name = name.into();
-        let place = self.enter(name.clone());
-        let this = self.clone();
         let inner = tokio::spawn(async move { task.await.map_err(Into::into) });
+        let place = self.enter(name.clone(), Some(inner.abort_handle()));
+        let this = self.clone();
         tokio::spawn(async move {
             let outcome: Result<(), BoxError> = match inner.await {
                 Ok(outcome) => outcome,
@@ -183,7 +189,7 @@ impl Tasks {
         let name = name.into();
         let this = self.clone();
         let label: String = name.chars().take(15).collect(); // the kernel keeps 15 bytes
-        let place = self.enter(name.clone());
+        let place = self.enter(name.clone(), None);
         let spawned = std::thread::Builder::new().name(label).spawn(move || {
             let outcome = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
                 Ok(outcome) => outcome.map_err(Into::into),
@@ -198,19 +204,26 @@ impl Tasks {
         spawned.map(drop)
     }
 
-    fn enter(&self, name: Arc<str>) -> u64 {
-        let place = self.running.next.fetch_add(1, Ordering::Relaxed);
-        self.names().insert(place, name);
-        place
+    /// Ends a task in the middle of its work, as a mistake in it would: a seam for tests. Whether there is such a task.
+    pub fn abort(&self, name: &str) -> bool {
+        let places = self.places();
+        let task = places.values().find(|place| &*place.name == name).and_then(|place| place.task.as_ref());
+        task.inspect(|task| task.abort()).is_some()
     }
 
-    fn leave(&self, place: u64) {
-        self.names().remove(&place);
+    fn enter(&self, name: Arc<str>, task: Option<AbortHandle>) -> u64 {
+        let number = self.running.next.fetch_add(1, Ordering::Relaxed);
+        self.places().insert(number, Place { name, task });
+        number
+    }
+
+    fn leave(&self, number: u64) {
+        self.places().remove(&number);
         self.running.changed.notify_waiters();
     }
 
-    fn names(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<str>>> {
-        self.running.names.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Place>> {
+        self.running.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ended(&self, name: &str, kind: Kind, outcome: Result<(), BoxError>) {
@@ -231,7 +244,7 @@ impl Tasks {
 
     /// The names of the tasks that run.
     pub fn running(&self) -> Vec<Arc<str>> {
-        self.names().values().cloned().collect()
+        self.places().values().map(|place| place.name.clone()).collect()
     }
 
     /// Waits until all tasks are done, at most `bound`; returns the names of those that are not.
@@ -241,7 +254,7 @@ impl Tasks {
                 let changed = self.running.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable(); // before looking, so that no end goes unseen
-                if self.names().is_empty() {
+                if self.places().is_empty() {
                     return;
                 }
                 changed.await;

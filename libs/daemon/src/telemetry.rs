@@ -21,7 +21,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
 
-use crate::config::{Problems, Span as Length};
+use crate::config::{Problems, Span as Length, without_secrets};
 
 /// The target of spans that are for traces.
 pub const TARGET: &str = "trace";
@@ -52,7 +52,14 @@ impl TelemetryConfig {
             && !(url.starts_with("http://") || url.starts_with("https://"))
         {
             let key = format!("{section}.otlp");
-            problems.add(key, format!("{url:?} is not an address; write one such as http://127.0.0.1:4318"));
+            problems.add(key, "this is not an address of HTTP; write one such as http://127.0.0.1:4318");
+        }
+        if self.otlp.as_ref().is_some_and(|url| url.contains('@')) {
+            let instead = "set the environment variable OTEL_EXPORTER_OTLP_HEADERS=authorization=…";
+            problems.add(
+                format!("{section}.otlp"),
+                format!("user name and password do not stand in the address: {instead}"),
+            );
         }
         if !(0.0..=1.0).contains(&self.sample_ratio) {
             problems.add(format!("{section}.sample_ratio"), "must lie between 0 and 1");
@@ -100,7 +107,7 @@ pub fn is_enabled() -> bool {
 pub fn init(config: &TelemetryConfig, service: &Service) -> Result<Telemetry, Error> {
     let Some(endpoint) = &config.otlp else { return Ok(Telemetry::default()) };
     let base = endpoint.trim_end_matches('/').to_owned();
-    let failed = |source| Error { endpoint: endpoint.clone(), source };
+    let failed = |source| Error { endpoint: without_secrets(endpoint), source };
     let timeout = Duration::from_secs(5);
     let resource = Resource::builder()
         .with_service_name(service.name)
@@ -131,6 +138,29 @@ pub fn init(config: &TelemetryConfig, service: &Service) -> Result<Telemetry, Er
     global::set_tracer_provider(traces.clone()); // for spans whose times were measured elsewhere
     let _ = ENABLED.set(()); // tests may set up more than once
     Ok(Telemetry { traces: Some(traces), metrics: Some(metrics) })
+}
+
+/// Why nothing would arrive at the collector.
+#[derive(Debug, thiserror::Error)]
+#[error("OTLP collector at {endpoint}: {why}; check telemetry.otlp, and that the collector listens for OTLP over HTTP")]
+pub struct Unreachable {
+    endpoint: String,
+    why: String,
+}
+
+/// Sends the collector a request without spans, for `check`; `None` when none is configured.
+pub async fn probe(config: &TelemetryConfig) -> Option<Result<String, Unreachable>> {
+    let endpoint = config.otlp.as_ref()?;
+    let shown = without_secrets(endpoint);
+    let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+    // An ExportTraceServiceRequest without spans has no bytes.
+    let request = reqwest::Client::new().post(url).header("content-type", "application/x-protobuf").body(Vec::new());
+    let answer = request.timeout(Duration::from_secs(5)).send().await;
+    Some(match answer {
+        Ok(answer) if answer.status().is_success() => Ok(shown),
+        Ok(answer) => Err(Unreachable { endpoint: shown, why: format!("it answers {}", answer.status()) }),
+        Err(error) => Err(Unreachable { endpoint: shown, why: crate::logs::chain(&error.without_url()) }),
+    })
 }
 
 impl Telemetry {

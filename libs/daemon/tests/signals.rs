@@ -1,9 +1,11 @@
-//! The life of a process from outside: the ready line, a drain at the first signal, an end at the second.
+//! The life of a process from outside: the ready line, a watchdog fed while it is alive, a drain at the first signal,
+//! an end at the second.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::net::UnixDatagram,
     process::{Child, Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
@@ -11,12 +13,14 @@ use std::{
 use daemon::{
     exit,
     logs::{self, LogOptions},
-    ready,
+    ready::{self, Pulse},
     tasks::{BoxError, Shutdown, Stop},
     telemetry::Telemetry,
 };
 
 const ROLE: &str = "SIGHTLINE_TEST_DAEMON_DRAIN_MS";
+/// How long the daemon's pulse beats.
+const BEATS_MS: &str = "SIGHTLINE_TEST_DAEMON_BEATS_MS";
 
 /// This binary is its own daemon: without the test harness, `main` decides.
 fn main() -> ExitCode {
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
             } else {
                 the_first_signal_drains();
                 the_second_signal_ends_at_once_even_when_the_runtime_is_stuck();
+                the_watchdog_is_fed_while_the_pulse_beats();
             }
             ExitCode::SUCCESS
         }
@@ -49,6 +54,9 @@ fn run(drain: Duration) -> ExitCode {
         logs::init(&LogOptions::default(), &Telemetry::none()).unwrap();
         let stop = Stop::new();
         stop.on_signals().unwrap();
+        if let Ok(beats) = std::env::var(BEATS_MS) {
+            live(Duration::from_millis(beats.parse().unwrap()));
+        }
         ready::print_ready(&serde_json::json!({ "ready": true, "http": "127.0.0.1:1" }));
         let reason = stop.requested().await;
         let step = async move {
@@ -60,8 +68,27 @@ fn run(drain: Duration) -> ExitCode {
     })
 }
 
+/// A loop that gets stuck after a while, and the watchdog that looks at it.
+fn live(beats: Duration) {
+    let pulse = Pulse::default();
+    let looked_at = pulse.clone();
+    tokio::spawn(ready::watchdog(move || looked_at.age() < Duration::from_millis(200)));
+    tokio::spawn(async move {
+        let end = Instant::now() + beats;
+        while Instant::now() < end {
+            pulse.beat();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
 fn start(drain_ms: u64) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    start_with(drain_ms, |command| command)
+}
+
+fn start_with(drain_ms: u64, more: impl FnOnce(&mut Command) -> &mut Command) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut child = more(&mut command)
         .env(ROLE, drain_ms.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -98,4 +125,27 @@ fn the_second_signal_ends_at_once_even_when_the_runtime_is_stuck() {
         assert!(began.elapsed() < Duration::from_secs(10), "the process does not end");
     }
     assert_eq!(child.wait().unwrap().code(), Some(i32::from(exit::FORCED)));
+}
+
+fn the_watchdog_is_fed_while_the_pulse_beats() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let mut child = start_with(0, |command| {
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "100000").env(BEATS_MS, "1000")
+    });
+    let began = Instant::now();
+    let mut fed = Vec::new();
+    // silence for many periods is the end of the feeding
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut buffer = [0; 256];
+    while let Ok(length) = socket.recv(&mut buffer) {
+        if &buffer[..length] == b"WATCHDOG=1" {
+            fed.push(began.elapsed());
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "it is fed though nothing beats");
+    }
+    assert!(fed.len() >= 10, "{fed:?}");
+    signal(&child, libc::SIGTERM);
+    child.wait().unwrap();
 }

@@ -185,10 +185,14 @@ impl Driver {
             }
             None => tracing::info!(broker = %self.options.broker, session_present, "broker is connected"),
         }
-        self.incoming.up(Event::Up { session_present, session: self.number });
+        let packet_max = terms.packet_max;
+        self.incoming.up(Event::Up { session_present, session: self.number, packet_max });
     }
 
     async fn serve(&mut self, connection: Connection) -> End {
+        for given_up in self.inflight.take(|accepted| accepted.publication.once) {
+            self.finished(given_up, Err(Undelivered::Broken));
+        }
         self.inflight.reconnected();
         self.subscribed &= connection.terms.session_present;
         if connection.terms.session_present {
@@ -211,6 +215,7 @@ impl Driver {
             Ok(()) if accepted.publication.qos == QoS::AtLeastOnce => stats.acked.fetch_add(1, Ordering::Relaxed),
             Ok(()) => 0,
             Err(Undelivered::Expired) => stats.expired.fetch_add(1, Ordering::Relaxed),
+            Err(Undelivered::Broken) => stats.given_up.fetch_add(1, Ordering::Relaxed),
             Err(_) => stats.refused.fetch_add(1, Ordering::Relaxed),
         };
         stats.backlog.fetch_sub(1, Ordering::Relaxed);

@@ -31,6 +31,12 @@ impl<T> Inflight<T> {
         self.again = self.order.iter().copied().filter(|number| self.slots.contains_key(number)).collect();
     }
 
+    /// Takes out those that `wanted` chooses, in the order of acceptance.
+    pub fn take(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let chosen: Vec<u16> = self.order.iter().copied().filter(|n| self.slots.get(n).is_some_and(&wanted)).collect();
+        chosen.into_iter().filter_map(|number| self.remove(number)).collect()
+    }
+
     /// Whether a new publication may be sent: all old ones are on the wire and `limit` leaves room.
     pub fn has_room(&self, limit: usize) -> bool {
         self.again.is_empty() && self.on_wire < limit
@@ -101,6 +107,18 @@ mod tests {
         assert_eq!(inflight.remove(numbers[0]), None);
         assert_eq!(inflight.send_again(3).map(|(n, item)| (n, *item)), Some((numbers[4], 4)));
         assert!(!inflight.has_room(3) && inflight.has_room(4));
+    }
+
+    #[test]
+    fn what_is_taken_out_is_not_sent_again() {
+        let mut inflight = Inflight::new();
+        for i in 0..6 {
+            let _ = inflight.insert(i);
+        }
+        assert_eq!(inflight.take(|i| i % 2 == 1), [1, 3, 5]);
+        inflight.reconnected();
+        let again: Vec<i32> = std::iter::from_fn(|| inflight.send_again(9).map(|(_, item)| *item)).collect();
+        assert_eq!(again, [0, 2, 4]);
     }
 
     #[test]

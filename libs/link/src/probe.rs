@@ -7,12 +7,13 @@ use crate::{
     connection::{Connection, Purpose},
 };
 
-/// Connects once with these options, as another client and without touching the session, and says goodbye.
-pub async fn probe(options: &Options, timeout: Duration) -> Result<(), ConnectError> {
+/// Connects once with these options, as another client and without touching the session, and says goodbye. Gives the longest
+/// packet that may be sent, in bytes.
+pub async fn probe(options: &Options, timeout: Duration) -> Result<u32, ConnectError> {
     options.validate()?;
     let mut options = options.clone();
     options.connect_timeout = timeout;
     let mut connection = Connection::open(&options, Purpose::Probe).await?;
     connection.goodbye().await;
-    Ok(())
+    Ok(connection.terms.packet_max)
 }

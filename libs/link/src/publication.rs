@@ -47,6 +47,8 @@ pub struct Publication {
     pub response_topic: Option<String>,
     /// What an answer should carry back.
     pub correlation: Option<Bytes>,
+    /// Given up when the connection that it was written to breaks before the acknowledgement.
+    pub once: bool,
 }
 
 impl Publication {
@@ -58,6 +60,14 @@ impl Publication {
     /// At least once.
     pub fn at_least_once(mut self) -> Self {
         self.qos = QoS::AtLeastOnce;
+        self
+    }
+
+    /// At least once as far as the broker is concerned, which so keeps it for subscribers that are away for a moment; but
+    /// never written to a second connection. For what is worth something now and nothing later.
+    pub fn at_least_once_but_never_again(mut self) -> Self {
+        self.qos = QoS::AtLeastOnce;
+        self.once = true;
         self
     }
 

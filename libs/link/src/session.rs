@@ -57,6 +57,7 @@ pub(crate) struct Counters {
     pub acked: AtomicU64,
     pub resent: AtomicU64,
     pub expired: AtomicU64,
+    pub given_up: AtomicU64,
     pub refused: AtomicU64,
     pub received: AtomicU64,
     pub received_bytes: AtomicU64,
@@ -79,6 +80,8 @@ pub struct Stats {
     pub resent: u64,
     /// Publications dropped because their expiry passed before they could be sent.
     pub expired: u64,
+    /// Publications that are sent once, and whose connection broke before the broker had acknowledged them.
+    pub given_up: u64,
     /// Publications that the broker, or its limits, refused.
     pub refused: u64,
     /// Messages that came.
@@ -149,6 +152,9 @@ pub enum Undelivered {
         /// The broker's reason code, in words.
         reason: String,
     },
+    /// It is sent once, and the connection broke before the broker had acknowledged it: it may have arrived or not.
+    #[error("connection broke before the publication was acknowledged, and it is not sent again")]
+    Broken,
     /// The session was closed first.
     #[error("session was closed before the publication was delivered")]
     Closed,
@@ -233,6 +239,7 @@ impl Session {
             acked: n(&c.acked),
             resent: n(&c.resent),
             expired: n(&c.expired),
+            given_up: n(&c.given_up),
             refused: n(&c.refused),
             received: n(&c.received),
             received_bytes: n(&c.received_bytes),
@@ -278,6 +285,8 @@ pub enum Event {
         session_present: bool,
         /// Counts the connections of this session; see [`crate::Options::session_number`].
         session: u64,
+        /// The longest packet that the broker takes, and [`crate::Options::packet_max`] allows, in bytes.
+        packet_max: u32,
     },
     /// The connection is gone, or could not be made; said once an outage.
     Down {

@@ -247,6 +247,60 @@ async fn what_expired_in_an_outage_is_not_sent() {
     assert_eq!(&message(&mut events).await.payload[..], b"fresh");
 }
 
+/// A broker that acknowledges nothing in the first connection, and everything in the second.
+#[tokio::test]
+async fn what_is_sent_once_is_not_sent_again() {
+    use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, Packet, PubAck};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let broker = tokio::spawn(async move {
+        let mut seen: Vec<Vec<String>> = Vec::new();
+        for wanted in [2, 1] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut buffer, mut payloads) = (bytes::BytesMut::new(), Vec::new());
+            while payloads.len() < wanted {
+                let packet = match Packet::read(&mut buffer, None) {
+                    Ok(packet) => packet,
+                    Err(_) => {
+                        assert!(stream.read_buf(&mut buffer).await.unwrap() > 0);
+                        continue;
+                    }
+                };
+                let answer = match packet {
+                    Packet::Connect(..) => Some(Packet::ConnAck(ConnAck {
+                        session_present: true,
+                        code: ConnectReturnCode::Success,
+                        properties: None,
+                    })),
+                    Packet::Publish(publish) => {
+                        payloads.push(String::from_utf8(publish.payload.to_vec()).unwrap());
+                        (wanted == 1).then(|| Packet::PubAck(PubAck::new(publish.pkid, None)))
+                    }
+                    _ => None,
+                };
+                if let Some(answer) = answer {
+                    let mut out = bytes::BytesMut::new();
+                    answer.write(&mut out, None).unwrap();
+                    stream.write_all(&out).await.unwrap();
+                }
+            }
+            seen.push(payloads);
+        }
+        seen
+    });
+    let mut options = Options::new(&format!("mqtt://{address}"), "once").unwrap();
+    options.backoff_initial = Duration::from_millis(20);
+    let (session, _events) = connected(options).await;
+    let event = Publication::new("event", "once").at_least_once_but_never_again();
+    let event = session.publish(event).await.unwrap();
+    let kept = session.publish(Publication::new("status", "kept").at_least_once()).await.unwrap();
+    let outcomes = tokio::time::timeout(SOON, async { (event.await, kept.await) }).await.unwrap();
+    assert_eq!(outcomes, (Err(Undelivered::Broken), Ok(())));
+    assert_eq!(broker.await.unwrap(), [vec!["once", "kept"], vec!["kept"]]);
+    assert_eq!((session.stats().given_up, session.stats().resent), (1, 1));
+}
+
 #[tokio::test]
 async fn the_will_speaks_for_the_dead_and_not_for_those_who_left() {
     let broker = Broker::open();

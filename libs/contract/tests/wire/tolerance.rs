@@ -63,6 +63,28 @@ fn unknown_fields_are_passed_over() {
     tolerates(&ex::command());
 }
 
+/// As a newer version would write the golden file: with a kind that this one does not know.
+fn with_a_new_kind<T: Serialize + DeserializeOwned + PartialEq + Debug>(golden: &str, maps: &[&str], entry: Value) {
+    let path = format!("{}/tests/golden/{golden}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let known: T = serde_json::from_str(&text).unwrap();
+    let mut newer: Value = serde_json::from_str(&text).unwrap();
+    for pointer in maps {
+        let map = newer.pointer_mut(pointer).unwrap_or_else(|| panic!("{golden} has no {pointer}"));
+        map.as_object_mut().unwrap().insert("hologram".into(), entry.clone());
+    }
+    assert_eq!(serde_json::from_value::<T>(newer).unwrap(), known, "{golden}");
+}
+
+#[test]
+fn a_new_kind_of_record_is_passed_over() {
+    use contract::{Archived, Health, live::GatewayStatus};
+    with_a_new_kind::<GatewayStatus>("live-status-birth.json", &["/holds"], json!({ "first": 0, "next": 7 }));
+    with_a_new_kind::<Health>("body-health.json", &["/backlog_records"], json!(7));
+    with_a_new_kind::<Live<Health>>("live-health.json", &["/backlog_records"], json!(7));
+    with_a_new_kind::<Archived>("archived.json", &["/epochs/0/kinds"], json!({ "upto": 7 }));
+}
+
 #[test]
 fn a_new_word_is_unknown_not_an_error() {
     assert_eq!(serde_json::from_value::<CaptureSource>(json!("ptp")).unwrap(), CaptureSource::Unknown);

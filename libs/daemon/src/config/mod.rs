@@ -8,6 +8,7 @@
 mod de;
 mod mistakes;
 mod print;
+mod redact;
 mod tree;
 mod values;
 
@@ -19,6 +20,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use mistakes::{ConfigErrors, Mistake, Problems};
+pub use redact::without_secrets;
 pub use tree::Origin;
 pub use values::{Bytes, Secret, Span};
 

@@ -5,7 +5,10 @@ use std::fmt::Write;
 use serde::Serialize;
 use toml::Value;
 
-use super::tree::{Item, Origin};
+use super::{
+    redact::without_secrets,
+    tree::{Item, Origin},
+};
 
 /// Prints every key; those that somebody set with where that was.
 pub(crate) fn print<T: Serialize>(value: &T, tree: &Item) -> String {
@@ -51,19 +54,8 @@ fn quoted(key: &str) -> String {
 
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => Value::String(without_password(text)).to_string(),
+        Value::String(text) => Value::String(without_secrets(text)).to_string(),
+        Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
         other => other.to_string(),
     }
-}
-
-/// A URL's password is a secret wherever the URL stands.
-pub(crate) fn without_password(text: &str) -> String {
-    let hidden = text.find("://").and_then(|scheme| {
-        let start = scheme + 3;
-        let end = text[start..].find(['/', '?']).map_or(text.len(), |end| start + end);
-        let at = start + text[start..end].rfind('@')?;
-        let colon = start + text[start..at].find(':')?;
-        Some(format!("{}:***{}", &text[..colon], &text[at..]))
-    });
-    hidden.unwrap_or_else(|| text.to_owned())
 }

@@ -179,7 +179,54 @@ macro_rules! as_text {
 
 as_text!(Span, "a length of time with its unit, such as \"5s\"");
 as_text!(Bytes, "a size with its unit, such as \"64MiB\"");
-as_text!(Secret, "a text, or \"env:NAME\", or \"file:/path\"");
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(SecretText)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Takes a text; what is none is refused without saying it, since it is somebody's password all the same.
+struct SecretText;
+
+impl SecretText {
+    fn refused<E: de::Error>() -> E {
+        E::custom("this is not a text: put it in quotes, or write \"env:NAME\" or \"file:/path\"")
+    }
+}
+
+impl de::Visitor<'_> for SecretText {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, or \"env:NAME\", or \"file:/path\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
+        Err(Self::refused())
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Secret, E> {
+        Err(Self::refused())
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
+        Err(Self::refused())
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
+        Err(Self::refused())
+    }
+}
 
 /// A secret, written as itself, as `env:NAME` or as `file:/path`. It prints as where it came from, never as itself.
 #[derive(Clone, PartialEq, Eq)]

@@ -11,8 +11,12 @@ use crate::tables::{Error, Tx};
 impl LakeIndex {
     /// Names objects and the numbers they hold, all or nothing.
     ///
-    /// Errors: those of the tables (after `Uncertain` the caller reads the streams again: what the commit brought is then
-    /// either all there or not at all); `Other` when an advance is empty, names a stream twice, adds a number that is
+    /// After the error `Uncertain` it may have happened, or not, or be about to happen: the database commits in its own
+    /// time. Finding nothing then proves nothing, and none of its objects may be removed. The next commit to the same
+    /// streams waits for it and decides: after a `Conflict` what it brought is either all there ([`Self::object`] knows
+    /// its objects) or will never be.
+    ///
+    /// Errors: those of the tables; `Other` when an advance is empty, names a stream twice, adds a number that is
     /// committed already, or goes beyond [`SEQ_END`] or [`RANGES_MAX`].
     pub async fn commit(&self, commit: &Commit) -> Result<Outcome, Error> {
         check(commit)?;
@@ -31,6 +35,11 @@ async fn in_transaction(tx: &Tx, commit: &Commit) -> Result<Outcome, Error> {
     if !conflicts.is_empty() {
         return Ok(Outcome::Conflict(conflicts));
     }
+    for key in &commit.replaced {
+        if !objects::is_there(tx, key).await? {
+            return Ok(Outcome::Gone(key.clone()));
+        }
+    }
     let owners: BTreeMap<_, _> = commit.advances.iter().map(|a| (a.stream.epoch, &a.owner)).collect();
     for (epoch, owner) in owners {
         if let Binding::Foreign(owner) = bind(tx, owner, epoch, commit.now).await? {
@@ -44,6 +53,9 @@ async fn in_transaction(tx: &Tx, commit: &Commit) -> Result<Outcome, Error> {
     }
     for object in &commit.objects {
         objects::insert(tx, object, commit.now).await?;
+    }
+    for key in &commit.replaced {
+        objects::retire(tx, key, commit.rule, commit.now).await?;
     }
     samples::insert(tx, &commit.samples).await?;
     hashes::insert(tx, &commit.hashes).await?;

@@ -111,17 +111,12 @@ impl LakeIndex {
 
 async fn exchange_in(tx: &Tx, exchange: &Exchange<'_>) -> Result<bool, Error> {
     for key in exchange.old {
-        let sql = "SELECT 1 FROM lake_objects WHERE key = $1 AND retired_at IS NULL";
-        if tx.sql(sql).bind(key.as_str()).fetch_optional().await?.is_none() {
+        if !is_there(tx, key).await? {
             return Ok(false);
         }
     }
     for key in exchange.old {
-        let key = key.as_str();
-        let sql = "UPDATE lake_objects SET retired_at = $2, retired_why = $3 WHERE key = $1";
-        tx.sql(sql).bind(key).bind(exchange.now.0).bind(exchange.why).execute().await?;
-        tx.sql("DELETE FROM lake_samples WHERE shard = $1").bind(key).execute().await?;
-        tx.sql("DELETE FROM lake_hashes WHERE object = $1").bind(key).execute().await?;
+        retire(tx, key, exchange.why, exchange.now).await?;
     }
     for object in exchange.new {
         insert(tx, object, exchange.now).await?;
@@ -134,6 +129,20 @@ async fn exchange_in(tx: &Tx, exchange: &Exchange<'_>) -> Result<bool, Error> {
 pub(super) async fn live(tx: &Tx) -> Result<Vec<Object>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM lake_objects WHERE retired_at IS NULL ORDER BY key");
     tx.sql(AssertSqlSafe(sql)).fetch_all().await?.iter().map(read).collect()
+}
+
+/// Whether an object is in the manifest and not retired.
+pub(super) async fn is_there(tx: &Tx, key: &str) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM lake_objects WHERE key = $1 AND retired_at IS NULL";
+    Ok(tx.sql(sql).bind(key).fetch_optional().await?.is_some())
+}
+
+/// Takes an object out of the manifest, and what stands of its records beside it; its row stays until its bytes are gone.
+pub(super) async fn retire(tx: &Tx, key: &str, why: &str, now: Timestamp) -> Result<(), Error> {
+    let sql = "UPDATE lake_objects SET retired_at = $2, retired_why = $3 WHERE key = $1";
+    tx.sql(sql).bind(key).bind(now.0).bind(why).execute().await?;
+    tx.sql("DELETE FROM lake_samples WHERE shard = $1").bind(key).execute().await?;
+    tx.sql("DELETE FROM lake_hashes WHERE object = $1").bind(key).execute().await.map(drop)
 }
 
 pub(super) async fn insert(tx: &Tx, object: &Object, now: Timestamp) -> Result<(), Error> {

@@ -56,6 +56,10 @@ pub struct Commit {
     pub samples: Vec<SampleRow>,
     /// Hashes of the records in the objects, to tell a second arrival of a record from another one of its number.
     pub hashes: Vec<Hashes>,
+    /// Objects that leave the manifest with this commit: the new ones hold their records from now on.
+    pub replaced: Vec<String>,
+    /// By which rule they leave it.
+    pub rule: &'static str,
 }
 
 /// 64-bit hashes of the records of one range of numbers, kept until their object is exchanged.
@@ -142,6 +146,8 @@ pub enum Outcome {
         /// Who used it first.
         owner: Principal,
     },
+    /// Nothing was changed: this object, which was to be replaced, is not in the manifest any more.
+    Gone(String),
 }
 
 /// How an object is written.

@@ -60,6 +60,7 @@ impl Objects {
         match fault {
             Some(Fault::Fail(kind)) => return Err(Failure::new(kind, "planned fault")),
             Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
+            Some(Fault::Panic) => std::panic::panic_any("planned fault"),
             Some(Fault::DoneButTimedOut) | None => {}
         }
         let result = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out()));

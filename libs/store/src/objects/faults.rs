@@ -47,6 +47,8 @@ pub enum Fault {
     DoneButTimedOut,
     /// It takes so much longer.
     Delay(Duration),
+    /// It panics, as a mistake in this program would.
+    Panic,
 }
 
 /// Faults to come, in order for each operation; shared with the test that plans them.

@@ -10,6 +10,7 @@
 //! When the database is full, locked or away, the caller is told by [`Error::kind`]; nothing is queued here.
 
 mod error;
+pub mod faults;
 mod migrate;
 mod open;
 mod transaction;
@@ -40,6 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Tables {
     pool: Pool,
     shown: Arc<str>,
+    faults: Option<Arc<faults::Faults>>,
 }
 
 #[derive(Clone)]
@@ -99,6 +101,11 @@ impl Tables {
     /// Errors: `Invalid` for another URI, else what the database says (`Unreachable`, `Denied`, `Corrupt`, …).
     pub async fn open(uri: &str) -> Result<Self, Error> {
         open::open(uri).await
+    }
+
+    /// The same tables, seen through faults. For tests.
+    pub fn with_faults(&self, faults: Arc<faults::Faults>) -> Self {
+        Self { faults: Some(faults), ..self.clone() }
     }
 
     /// Which database this is.
@@ -165,12 +172,22 @@ impl Tables {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let _turn = match &self.pool {
-            Pool::Sqlite(_, turn) if mode != Mode::Read => Some(turn.lock().await),
+        let turn = match &self.pool {
+            Pool::Sqlite(_, turn) if mode != Mode::Read => Some(turn.clone().lock_owned().await),
             _ => None,
         };
         let tx = self.begin(mode).await?;
         let value = work(tx.clone()).await?;
+        let planned = self.faults.as_ref().filter(|_| mode == Mode::Write).and_then(|faults| faults.next());
+        if let Some(after) = planned {
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                let committed = tx.commit().await;
+                tracing::debug!(?committed, "late commit");
+                drop(turn);
+            });
+            return Err(Error::new(ErrorKind::Uncertain, "planned fault"));
+        }
         tx.commit().await?;
         Ok(value)
     }

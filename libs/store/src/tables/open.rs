@@ -25,7 +25,7 @@ pub(super) async fn open(uri: &str) -> Result<Tables, Error> {
         _ => Err(Error::new(ErrorKind::Invalid, "expected sqlite:PATH or postgres://user:password@host/database")),
     };
     match result {
-        Ok(pool) => Ok(Tables { pool, shown: shown.into() }),
+        Ok(pool) => Ok(Tables { pool, shown: shown.into(), faults: None }),
         Err(error) => Err(error.at("open", &shown)),
     }
 }

@@ -277,6 +277,21 @@ async fn objects_are_replaced_whole(lake: &LakeIndex) {
     assert!(lake.object("a").await.unwrap().is_none());
     lake.forget(&["ab".to_owned(), "ba".to_owned()]).await.unwrap();
     assert_eq!(lake.counts().await.unwrap()[0].objects, 1, "only retired objects are forgotten");
+
+    // a commit replaces too, beside numbers of its own: all of it or nothing
+    let kept = lake.objects(&ObjectQuery::rows_of(Kind::Prediction)).await.unwrap().remove(0).key;
+    let exchange = |key: &str, expected, from| Commit {
+        objects: vec![object(key, 1, 4)],
+        replaced: vec![kept.clone()],
+        rule: "read after an upgrade",
+        ..commit(vec![advance(EPOCH, Kind::Prediction, expected, &[[from, from + 1]])])
+    };
+    assert!(matches!(lake.commit(&exchange("c", 1, 3)).await.unwrap(), Outcome::Committed(_)));
+    assert_eq!(lake.retired_before(later, 10).await.unwrap()[0].key, kept);
+    assert_eq!(lake.commit(&exchange("d", 2, 4)).await.unwrap(), Outcome::Gone(kept.clone()));
+    assert!(lake.object("d").await.unwrap().is_none());
+    let stream = lake.stream(StreamId { epoch: EPOCH, kind: Kind::Prediction }).await.unwrap();
+    assert_eq!((stream.version, stream.committed.upto()), (2, 4));
 }
 
 async fn samples_are_found(lake: &LakeIndex) {

@@ -1,0 +1,116 @@
+//! The streaming thread's way from the sink into the intake: a picture with the moment it was taken.
+
+use std::sync::Arc;
+
+use contract::Timestamp;
+use gstreamer::{self as gst, prelude::*};
+use gstreamer_app as gst_app;
+
+use super::{
+    arrival::DecodeTimes,
+    picture::{Form, Picture},
+    pipeline::Tail,
+};
+use crate::{
+    clock::Mono,
+    intake::{Arrival, Flow},
+};
+
+/// The streaming thread's way into the intake.
+pub struct Door {
+    tail: Tail,
+    times: DecodeTimes,
+    caps: Option<(gst::Caps, Arc<Form>)>,
+    decoder: Option<vision::jpeg::Decoder>,
+    jpeg: bool,
+}
+
+impl Door {
+    /// For one stream of the pipeline.
+    pub fn new(tail: Tail, times: DecodeTimes, jpeg: bool) -> Self {
+        Self { tail, times, caps: None, decoder: None, jpeg }
+    }
+
+    /// Takes the sink's newest picture through.
+    pub fn sample(&mut self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        let Some(buffer) = sample.buffer_owned() else { return Ok(gst::FlowSuccess::Ok) };
+        let arrival = self.arrival(sink, &sample, &buffer);
+        let picture = match self.picture(&sample, buffer) {
+            Ok(picture) => picture,
+            Err(error) => {
+                // A torn picture is no reason to give the camera up; one that stays torn is noticed as a stall.
+                tracing::debug!(error, "picture cannot be read");
+                return Ok(gst::FlowSuccess::Ok);
+            }
+        };
+        let flow = self.tail.picture(&picture, arrival);
+        if flow == Flow::Stop { Err(gst::FlowError::Eos) } else { Ok(gst::FlowSuccess::Ok) }
+    }
+
+    fn picture(&mut self, sample: &gst::Sample, buffer: gst::Buffer) -> Result<Picture, String> {
+        if self.jpeg {
+            return self.jpeg(&buffer);
+        }
+        let caps = sample.caps().ok_or("picture has no caps")?;
+        let known = self.caps.as_ref().filter(|(known, _)| known.as_ptr() == caps.as_ptr());
+        let form = match known {
+            Some((_, form)) => form.clone(),
+            None => {
+                let form = Arc::new(Form::new(caps).map_err(|error| error.to_string())?);
+                self.caps = Some((sample.caps_owned().ok_or("picture has no caps")?, form.clone()));
+                form
+            }
+        };
+        Ok(Picture::Buffer { buffer, form })
+    }
+
+    fn jpeg(&mut self, buffer: &gst::Buffer) -> Result<Picture, String> {
+        if self.decoder.is_none() {
+            self.decoder = Some(vision::jpeg::Decoder::new().map_err(|error| error.to_string())?);
+        }
+        let decoder = self.decoder.as_mut().ok_or("no JPEG decoder")?;
+        let map = buffer.map_readable().map_err(|error| error.to_string())?;
+        let picture = decoder.decode(&map, &vision::Limits::default()).map_err(|error| error.to_string())?;
+        Ok(Picture::Decoded(Arc::new(picture)))
+    }
+
+    fn arrival(&self, sink: &gst_app::AppSink, sample: &gst::Sample, buffer: &gst::Buffer) -> Arrival {
+        let running = || sample.segment()?.downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts()?);
+        let timing = self.tail.timing();
+        let mut arrival = Arrival::now(match timing.live {
+            true => since_arrival(sink, running()).unwrap_or(0),
+            false => self.times.decode_us(buffer.pts()),
+        });
+        arrival.reference = reference_time(buffer);
+        if timing.media_paced
+            && let Some(media) = running()
+        {
+            arrival.pacing = Mono(media.useconds());
+        }
+        arrival
+    }
+}
+
+/// How long ago a live source stamped this buffer, in microseconds: jitter buffer and decoder included.
+fn since_arrival(sink: &gst_app::AppSink, running: Option<gst::ClockTime>) -> Option<u64> {
+    let now = sink.clock()?.time().checked_sub(sink.base_time()?)?;
+    Some(now.checked_sub(running?)?.useconds())
+}
+
+/// Seconds from 1900, where NTP begins, to 1970.
+const NTP_TO_UNIX_S: u64 = 2_208_988_800;
+
+/// The camera's own clock, from RTCP sender reports.
+fn reference_time(buffer: &gst::Buffer) -> Option<Timestamp> {
+    buffer.iter_meta::<gst::ReferenceTimestampMeta>().find_map(|meta| {
+        let name = meta.reference().structure(0)?.name().to_string();
+        let us = meta.timestamp().useconds();
+        let unix = match name.as_str() {
+            "timestamp/x-ntp" => us.checked_sub(NTP_TO_UNIX_S * 1_000_000)?,
+            "timestamp/x-unix" => us,
+            _ => return None,
+        };
+        i64::try_from(unix).ok().map(Timestamp)
+    })
+}
