@@ -276,7 +276,8 @@ impl Intake {
         tracing::error!(gateway = %from, record = %address, "a record differs from the one of its number that came first; it is kept under dead/");
         let why = "differs from the record of its number that came first".to_owned();
         let bytes = bytes.slice(..bytes.len().min(DEAD_BYTES_MAX));
-        self.batch.dead(Kept { owner: from, address, kind, received_at, sent_at, bytes, why, version: 0, beside: true }, now);
+        self.batch
+            .dead(Kept { owner: from, address, kind, received_at, sent_at, bytes, why, version: 0, beside: true }, now);
     }
 
     /// A whole record with a right checksum: from here on its number is accounted for, whatever it is.

@@ -90,7 +90,8 @@ impl Shard {
 
 /// What a tar says of itself; `None` for one that was written without a description.
 pub fn tar_facts(tar: &[u8]) -> io::Result<Option<Facts>> {
-    let Some(first) = tar::Archive::new(tar).entries()?.next() else { return Ok(None) };
+    let mut archive = tar::Archive::new(tar);
+    let Some(first) = archive.entries()?.next() else { return Ok(None) };
     let mut first = first?;
     if !first.header().entry_type().is_pax_global_extensions() {
         return Ok(None);

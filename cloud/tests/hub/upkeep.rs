@@ -275,10 +275,10 @@ async fn small_objects_are_merged_and_readers_have_their_time() {
     upkeep::claim(&parts.index, &parts.objects, now()).await.unwrap();
     fill(&parts, "gw-1", 57).await;
     fill(&parts, "gw-2", 58).await;
-    let before: BTreeMap<_, _> = [Kind::Prediction, Kind::Sample, Kind::Gap]
-        .into_iter()
-        .map(|kind| (kind, futures::executor::block_on(rows_of(&parts, kind))))
-        .collect();
+    let mut before = BTreeMap::new();
+    for kind in [Kind::Prediction, Kind::Sample, Kind::Gap] {
+        before.insert(kind, rows_of(&parts, kind).await);
+    }
     let old = objects(&parts, Format::Parquet, Kind::Prediction).await;
     assert!(old.len() >= 6);
     assert_eq!(
