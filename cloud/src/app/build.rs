@@ -207,7 +207,7 @@ impl Builder<'_> {
             compact_after: section.compact_after.get(),
             retention: retention.rules(),
         };
-        upkeep::start(options, lake.index.clone(), lake.objects.clone())
+        upkeep::start(options, lake.index.clone(), lake.objects.clone(), &self.tasks)
     }
 
     async fn api(

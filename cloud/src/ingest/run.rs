@@ -36,6 +36,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// The loop turns at least so often: for what changes by time alone (fragments that waited too long, the lake's
 /// incarnation), and to show that it lives.
 const TICK: Duration = Duration::from_secs(5);
+/// How long the loop waits for a look at the lake's incarnation; records come first.
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// The loop cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -179,9 +181,9 @@ impl Shell {
         if self.looked_at.is_some_and(|at| at.elapsed() < TICK) {
             return;
         }
+        let asked = timeout(LOOK_MAX, self.flusher.index.identity()).await;
         self.looked_at = Some(Instant::now());
-        // an outage is told of by who needs the tables
-        let Ok(lake) = self.flusher.index.identity().await else { return };
+        let Ok(Ok(lake)) = asked else { return }; // an outage is told of by who needs the tables
         let before = self.incarnation.replace(lake.incarnation.clone());
         if before.is_some_and(|before| before != lake.incarnation) {
             tracing::warn!(

@@ -11,9 +11,11 @@ use std::{
 };
 
 use contract::Timestamp;
-use daemon::CancellationToken;
+use daemon::{
+    CancellationToken,
+    tasks::{BoxError, Kind, Tasks},
+};
 use store::{lake_index::LakeIndex, objects::Objects};
-use tokio::task::JoinHandle;
 
 use super::{Error, Rules, compact, orphans, orphans::rebuild_due, retain, survey::chain, sweep};
 
@@ -54,22 +56,23 @@ pub struct Work {
     /// What it has done.
     pub stats: Arc<Stats>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    ended: CancellationToken,
 }
 
 impl Work {
     /// Ends it: what is under way is dropped, which leaves at most objects without a commit.
     pub async fn end(self) {
         self.stop.cancel();
-        let _ = self.task.await; // cancelled or ended: either is the end
+        self.ended.cancelled().await;
     }
 }
 
 /// Starts the reconcilers. Must be called within a Tokio runtime.
-pub fn start(options: Options, index: LakeIndex, objects: Objects) -> Work {
-    let (stats, stop) = (Arc::new(Stats::default()), CancellationToken::new());
-    let (counted, until) = (stats.clone(), stop.clone());
-    let task = tokio::spawn(async move {
+pub fn start(options: Options, index: LakeIndex, objects: Objects, tasks: &Tasks) -> Work {
+    let (stats, stop, ended) = (Arc::new(Stats::default()), CancellationToken::new(), CancellationToken::new());
+    let (counted, until, end) = (stats.clone(), stop.clone(), ended.clone().drop_guard());
+    tasks.spawn("upkeep", Kind::BestEffort, async move {
+        let _end = end; // whatever the end is
         let turns = async {
             let mut failing = false;
             loop {
@@ -86,9 +89,10 @@ pub fn start(options: Options, index: LakeIndex, objects: Objects) -> Work {
                 }
             }
         };
-        tokio::select! { () = until.cancelled() => {}, () = turns => {} }
+        until.run_until_cancelled(turns).await;
+        Ok::<(), BoxError>(())
     });
-    Work { stats, stop, task }
+    Work { stats, stop, ended }
 }
 
 /// Each reconciler once.

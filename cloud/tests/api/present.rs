@@ -120,3 +120,16 @@ async fn the_version_and_the_pages_answer() {
         assert!(!text.contains("https://") && !text.contains("http://"), "{uri} works without a network");
     }
 }
+
+#[tokio::test]
+async fn how_the_lake_is_can_be_asked_for() {
+    let bed = Bed::new();
+    let lake = bed.get("/api/v1/lake").await.json();
+    assert_eq!((&lake["lake"], &lake["duplicates_differing"]), (&json!("a lake"), &json!(3)));
+    assert_eq!((&lake["rebuild_due"], &lake["duplicates"]), (&json!(null), &json!(null)));
+    assert_eq!((&lake["gateway_twins"], &lake["rollbacks"]), (&json!([]), &json!([])));
+    bed.lake.broken.store(true, std::sync::atomic::Ordering::Relaxed);
+    let reply = bed.get("/api/v1/lake").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!String::from_utf8_lossy(&reply.body).contains("secret-name"));
+}

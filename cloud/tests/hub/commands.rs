@@ -1,8 +1,12 @@
 //! The commands that look after the lake, as people run them: rebuild, verify, lake, backup, restore.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use contract::Kind;
+use contract::{
+    Epoch, Kind, Topic,
+    live::{GatewayStatus, Presence},
+};
+use link::Publication;
 use store::objects::{Location, Objects};
 
 use super::support::*;
@@ -118,5 +122,44 @@ async fn rows_and_pictures_are_listed_printed_and_exported() {
     assert_eq!(std::fs::read(out.join(key)).unwrap(), objects.get(key).await.unwrap());
     let (code, _, said) = runs(folder, &["lake", "export", "x", "--form", "excel"]);
     assert!(code == 2 && said.contains("write parquet, csv or jsonl"), "{said}");
+    assert!(hub.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_gateways_with_one_id_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hub = Hub::start(folder.path(), FREE_PORTS);
+    let gateway = Gateway::connect(&format!("mqtt://{}", hub.address("mqtt")), "gw-1", 74).await;
+    let topic = Topic::Status(gateway.who.clone()).under("sightline");
+    let (url, metrics) = (format!("http://{}/api/v1/lake", hub.address("http")), hub.address("http").to_owned());
+    let get = async |url: &str| reqwest::get(url).await.unwrap().text().await.unwrap();
+    let twins = async || {
+        let report: serde_json::Value = serde_json::from_str(&get(&url).await).unwrap();
+        report["gateway_twins"].as_array().unwrap().clone()
+    };
+    // a new log is no second gateway; one that comes back again and again is
+    for (session, epoch) in [1, 2, 3, 4, 3, 4, 3].into_iter().enumerate() {
+        if session == 4 {
+            assert!(twins().await.is_empty());
+        }
+        let status = GatewayStatus {
+            schema: contract::SCHEMA,
+            status: Presence::Online,
+            session: session as u64,
+            since: None,
+            version: None,
+            engine: None,
+            epoch: Some(Epoch(epoch)),
+            holds: BTreeMap::new(),
+            archived: None,
+        };
+        let publication = Publication::new(topic.clone(), serde_json::to_vec(&status).unwrap()).at_least_once();
+        gateway.session.publish(publication).await.unwrap().await.unwrap();
+    }
+    let found = until("the twins", async || twins().await.pop()).await;
+    assert_eq!((&found["site"], &found["gateway"]), (&"plant".into(), &"gw-1".into()));
+    assert_eq!(found["epochs"].as_array().unwrap().len(), 2);
+    assert!(get(&format!("http://{metrics}/metrics")).await.contains("sightline_hub_gateway_twins 1"));
+    assert!(hub.log().contains("two gateways use one id and take turns"), "{}", hub.log());
     assert!(hub.stop().success());
 }

@@ -136,7 +136,7 @@ impl LakeIndex {
             return self.tables().vacuum_into(path).await;
         }
         let copy = Self::open(open(path).await?, now).await?;
-        let done = copy_all(self.tables(), copy.tables()).await;
+        let done = copy_all(self.tables(), copy.tables(), None).await;
         copy.tables().close().await;
         done
     }
@@ -167,10 +167,13 @@ impl LakeIndex {
 
     async fn restore_copy(&self, copy: &Path, shown: &Path, now: Timestamp) -> Result<(), Error> {
         let backup = Self::open(open(copy).await?, now).await?;
-        copy_all(backup.tables(), self.tables()).await?;
+        let life = NewLife {
+            incarnation: random_id()?,
+            rebuild_due: format!("the tables were restored from {}", shown.display()),
+        };
+        let done = copy_all(backup.tables(), self.tables(), Some(&life)).await;
         backup.tables().close().await;
-        self.new_incarnation().await?;
-        self.ask_for_rebuild(&format!("the tables were restored from {}", shown.display())).await
+        done
     }
 }
 
@@ -178,8 +181,14 @@ async fn open(path: &Path) -> Result<Tables, Error> {
     Tables::open(&format!("sqlite:{}", path.display())).await
 }
 
-/// All rows of all tables, in place of what is there: all or nothing.
-async fn copy_all(from: &Tables, to: &Tables) -> Result<(), Error> {
+/// What a restored lake begins with.
+struct NewLife {
+    incarnation: String,
+    rebuild_due: String,
+}
+
+/// All rows of all tables, in place of what is there, and with them the new life: all or nothing.
+async fn copy_all(from: &Tables, to: &Tables, life: Option<&NewLife>) -> Result<(), Error> {
     to.write(|write| async move {
         for table in TABLES.iter().rev() {
             write.sql(AssertSqlSafe(format!("DELETE FROM {}", table.name))).execute().await?;
@@ -191,7 +200,12 @@ async fn copy_all(from: &Tables, to: &Tables) -> Result<(), Error> {
             }
             Ok(())
         })
-        .await
+        .await?;
+        if let Some(life) = life {
+            let sql = "UPDATE lake SET incarnation = $1, rebuild_due = $2";
+            write.sql(sql).bind(life.incarnation.as_str()).bind(life.rebuild_due.as_str()).execute().await?;
+        }
+        Ok(())
     })
     .await
 }
