@@ -127,6 +127,7 @@ async fn rows_and_pictures_are_listed_printed_and_exported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_gateways_with_one_id_are_told_of() {
+    daemon::install_crypto();
     let folder = tempfile::tempdir().unwrap();
     let mut hub = Hub::start(folder.path(), FREE_PORTS);
     let gateway = Gateway::connect(&format!("mqtt://{}", hub.address("mqtt")), "gw-1", 74).await;
