@@ -14,7 +14,7 @@ use bytes::Bytes;
 use contract::{Kind, SiteId, Timestamp};
 use store::{
     lake_index::{Exchange, Format, LakeIndex, Object, RangeSet, SampleRow, StreamId},
-    objects::Objects,
+    objects::{ErrorKind, Objects},
 };
 
 use super::{Error, choose::stream_of, rebuild::read_rows, survey::chain};
@@ -56,7 +56,9 @@ pub async fn compact(
                     done.into += merged.into;
                 }
                 Ok(None) => {} // another process was faster
-                Err(error @ (Error::Tables(_) | Error::Objects(_))) => return Err(error),
+                Err(Error::Objects(error)) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                Err(error @ Error::Tables(_)) => return Err(error),
+                // one that is damaged or not there must not keep the others back
                 Err(error) => tracing::warn!(error = chain(&error), "objects are not compacted"),
             }
         }

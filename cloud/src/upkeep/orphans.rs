@@ -21,10 +21,10 @@ pub async fn orphans(index: &LakeIndex, objects: &Objects, grace: Duration, now:
     for prefix in PREFIXES {
         let mut pages = objects.list(prefix);
         while let Some(page) = pages.next().await? {
-            let old: Vec<_> = page.into_iter().filter(|entry| is_old(entry, before(now, grace))).collect();
-            let (Some(first), Some(last)) = (old.first(), old.last()) else { continue };
-            let known = index.known_keys(&first.key, &last.key).await?;
-            let keys: Vec<_> = old.into_iter().map(|entry| entry.key).filter(|key| !known.contains(key)).collect();
+            let old = page.into_iter().filter(|entry| is_old(entry, before(now, grace)));
+            let mut keys: Vec<_> = old.map(|entry| entry.key).collect();
+            let known = index.known_keys(&keys).await?;
+            keys.retain(|key| !known.contains(key));
             if keys.is_empty() {
                 continue;
             }

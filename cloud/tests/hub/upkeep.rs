@@ -319,6 +319,25 @@ async fn small_objects_are_merged_and_readers_have_their_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_lost_does_not_keep_the_others_from_being_merged() {
+    let parts = Parts::start().await;
+    upkeep::claim(&parts.index, &parts.objects, now()).await.unwrap();
+    fill(&parts, "gw-1", 63).await;
+    let predictions = objects(&parts, Format::Parquet, Kind::Prediction).await;
+    let samples = objects(&parts, Format::Parquet, Kind::Sample).await;
+    parts.objects.delete(&predictions[0].key).await.unwrap();
+    upkeep::compact(&parts.index, &parts.objects, HOUR, later(3 * HOUR)).await.unwrap();
+    assert!(objects(&parts, Format::Parquet, Kind::Sample).await.len() < samples.len());
+    assert!(
+        objects(&parts, Format::Parquet, Kind::Prediction).await.contains(&predictions[0]),
+        "it stays to be told of"
+    );
+    let problems = check(&parts).await.problems;
+    assert!(problems.len() == 1 && problems[0].key == predictions[0].key, "{problems:?}");
+    parts.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn retention_removes_whole_hours_by_a_named_rule() {
     let parts = Parts::start().await;
     upkeep::claim(&parts.index, &parts.objects, now()).await.unwrap();

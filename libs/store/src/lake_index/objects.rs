@@ -10,6 +10,8 @@ use crate::tables::{Error, Row, Tx};
 
 const COLUMNS: &str = "key, format, kind, date, hour, site, row_count, bytes, digest, captured_from, captured_to, \
                        corrected_from, corrected_to, row_schema, holds";
+/// Keys in one question.
+const KEYS: usize = 500;
 
 impl LakeIndex {
     /// The objects that may hold what a reader wants, by the start of their times.
@@ -54,12 +56,22 @@ impl LakeIndex {
         self.tables().read(|tx| async move { live(&tx).await }).await
     }
 
-    /// Which keys from `first` to `last`, both included, the manifest knows, retired objects included.
-    pub async fn known_keys(&self, first: &str, last: &str) -> Result<BTreeSet<String>, Error> {
-        let sql = "SELECT key FROM lake_objects WHERE key >= $1 AND key <= $2";
+    /// Which of these keys the manifest knows, retired objects included. Each is asked for by itself: a database orders text
+    /// by its locale, and a key that an order hides would be taken for an orphan.
+    pub async fn known_keys(&self, keys: &[String]) -> Result<BTreeSet<String>, Error> {
         self.tables()
             .read(|tx| async move {
-                tx.sql(sql).bind(first).bind(last).fetch_all().await?.iter().map(|row| row.get("key")).collect()
+                let mut known = BTreeSet::new();
+                for keys in keys.chunks(KEYS) {
+                    let places: Vec<_> = (1..=keys.len()).map(|n| format!("${n}")).collect();
+                    let sql = format!("SELECT key FROM lake_objects WHERE key IN ({})", places.join(", "));
+                    let statement = tx.sql(AssertSqlSafe(sql));
+                    let rows = keys.iter().fold(statement, |statement, key| statement.bind(key.as_str()));
+                    for row in &rows.fetch_all().await? {
+                        known.insert(row.get("key")?);
+                    }
+                }
+                Ok(known)
             })
             .await
     }
