@@ -47,8 +47,9 @@ fn serve(port: i32, credentials: Option<(&str, &str)>) -> Server {
     let thread = std::thread::spawn({
         let main = main.clone();
         move || {
-            let _server = server;
             main.run();
+            // the pool's threads hold the clients' sockets until they are told to let go
+            server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Remove));
         }
     });
     Server { port, main, thread: Some(thread) }

@@ -95,9 +95,11 @@ impl Hub {
         Rest::plain(self.http()?)
     }
 
-    /// Watches all lanes, from now on. What it sees is held against the document at the story's end.
+    /// Watches the live lane and what goes to gateways, from now on. All lanes are held against the document at the
+    /// story's end; the archive lane is only for that, so that nobody takes a bundle for a message to people.
     pub fn observe(&self) -> Result<Observer> {
-        Observer::start(&format!("mqtt://{}", self.mqtt()?), &["sightline/#"])
+        let url = format!("mqtt://{}", self.mqtt()?);
+        Observer::start(&url, &["sightline/live/#", "sightline/down/#"])?.beside(&url, &["sightline/up/#"])
     }
 
     /// The lake, read from S3.

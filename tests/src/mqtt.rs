@@ -116,12 +116,19 @@ struct Seen {
 pub struct Observer {
     client: Client,
     seen: Watched,
+    _beside: Option<Box<Observer>>,
 }
 
 impl Observer {
     /// Subscribes at `mqtt://host:port`; returns when the broker has acknowledged.
     pub fn start(url: &str, filters: &[&str]) -> Result<Self> {
         Self::with(url, filters, &Login::default(), |_| true)
+    }
+
+    /// Watches more topics for the document's sake alone: no wait and no count sees them.
+    pub fn beside(mut self, url: &str, filters: &[&str]) -> Result<Self> {
+        self._beside = Some(Box::new(Self::start(url, filters)?));
+        Ok(self)
     }
 
     /// The same with a login, and a look at each message that says whether to keep it.
@@ -166,7 +173,7 @@ impl Observer {
                 changed.notify_all();
             }
         });
-        let observer = Self { client, seen };
+        let observer = Self { client, seen, _beside: None };
         observer.look("the subscription's acknowledgement", |seen| seen.subscribed.then_some(()))?;
         Ok(observer)
     }

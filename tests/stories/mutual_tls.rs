@@ -111,22 +111,24 @@ fn certificates_all_the_way() {
         let cameras = Rest::tls(&http, &ca, Some((&cert, &key)))?.json("/api/v1/cameras")?;
         assert_eq!(cameras["cameras"][0]["camera"], "cam");
 
+        // TLS 1.3 lets the client finish before the server looks: it hears the alert, or only that the door is shut.
+        let uncertified = || Rest::tls(&http, &ca, None)?.get("/api/v1/cameras");
         refused(
             "HTTP without a certificate",
-            Rest::tls(&http, &ca, None)?.get("/api/v1/cameras"),
-            "CertificateRequired",
+            uncertified(),
+            &["CertificateRequired", "connection closed", "channel closed"],
         );
-        refused("HTTP without TLS", Rest::plain(&http)?.get("/api/v1/cameras"), "message");
+        refused("HTTP without TLS", Rest::plain(&http)?.get("/api/v1/cameras"), &["message", "invalid HTTP"]);
         let nobody = Login { tls: Some(Tls { ca, identity: None }), user: None };
         let refusal = Observer::with(&url, &["sightline/live/#"], &nobody, |_| true);
-        refused("MQTT without a certificate", refusal, "CertificateRequired");
+        refused("MQTT without a certificate", refusal, &["CertificateRequired"]);
         Ok(())
     });
 }
 
-/// It failed, and for this reason and no other.
-fn refused<T>(what: &str, outcome: Result<T>, reason: &str) {
+/// It failed, and for one of these reasons and no other.
+fn refused<T>(what: &str, outcome: Result<T>, reasons: &[&str]) {
     let Err(error) = outcome else { panic!("{what} is let in") };
     let said = format!("{error:#}");
-    assert!(said.contains(reason), "{what} is refused with other words: {said}");
+    assert!(reasons.iter().any(|reason| said.contains(reason)), "{what} is refused with other words: {said}");
 }

@@ -73,11 +73,10 @@ impl Form {
             VideoColorMatrix::Unknown if info.height() > 576 => Matrix::Bt709,
             _ => Matrix::Bt601,
         };
-        let siting = if info.chroma_site().contains(gst_video::VideoChromaSite::H_COSITED) {
-            Siting::Left
-        } else {
-            Siting::Center
-        };
+        // Where the stream is silent, H.264 and H.265 mean chroma that sits on the left luma sample.
+        let silent = caps.structure(0).is_some_and(|caps| !caps.has_field("chroma-site"));
+        let cosited = silent || info.chroma_site().contains(gst_video::VideoChromaSite::H_COSITED);
+        let siting = if cosited { Siting::Left } else { Siting::Center };
         Ok(Self { info, format, range, matrix, siting })
     }
 
