@@ -103,12 +103,16 @@ impl Index {
         self.removals += 1;
     }
 
-    /// A new segment begins with the next number; the one before is sealed.
+    /// A new segment begins with the next number; the one before is sealed, or forgotten when nothing is in it.
     pub fn begin(&mut self, kind: Kind, header_bytes: u64, at: Timestamp) {
         let lane = &mut self.lanes[slot(kind)];
-        if let Some(last) = lane.segments.back_mut().filter(|last| !last.sealed) {
-            last.sealed = true;
-            lane.loaded.push_back(last.first);
+        match lane.segments.back_mut().filter(|last| !last.sealed) {
+            Some(last) if last.next == last.first => drop(lane.segments.pop_back()),
+            Some(last) => {
+                last.sealed = true;
+                lane.loaded.push_back(last.first);
+            }
+            None => {}
         }
         let (first, next) = (lane.next, lane.next);
         let spans = Some(Vec::new());

@@ -211,9 +211,8 @@ impl Log {
         if let Some(outage) = self.fault.as_ref().filter(|outage| now.mono < outage.until) {
             return Err(io::Error::other(outage.text.clone()));
         }
-        self.pay_gaps(now)?;
         loop {
-            match self.write(kind, bytes, now) {
+            match self.pay_gaps(now).and_then(|()| self.write(kind, bytes, now)) {
                 // What is worth no more than the newcomer makes room for it.
                 Err(error) if is_full(&error) => match self.index.victim(Some(kind)) {
                     Some((victim, first)) => self.drop_segment(victim, first, "overflow", DISK_FULL, now)?,
@@ -362,29 +361,45 @@ impl Log {
             gap.captured_to = captured.map(|c| c.1);
             return;
         }
+        self.owed.push(self.gap(kind, (from, to), reason, detail, captured));
+    }
+
+    fn gap(
+        &self,
+        kind: Kind,
+        (from, to): (u64, u64),
+        reason: &str,
+        detail: &str,
+        captured: Option<(Timestamp, Timestamp)>,
+    ) -> Gap {
         let (captured_from, captured_to) = captured.unzip();
         let (epoch, count, reason, detail) = (self.superblock.epoch, to - from, reason.into(), Some(detail.into()));
-        self.owed.push(Gap { kind, epoch, from, to, count, reason, detail, captured_from, captured_to });
+        Gap { kind, epoch, from, to, count, reason, detail, captured_from, captured_to }
     }
 
     /// Writes the gaps that are owed, durably.
     pub(super) fn pay_gaps(&mut self, now: Now) -> io::Result<()> {
         while let Some(gap) = self.owed.first().cloned() {
-            let address = self.address(Kind::Gap, self.index.next(Kind::Gap));
-            let record = (self.gap_writer)(address, &gap).map_err(io::Error::other)?;
-            let mut bytes = Vec::with_capacity(frame::OVERHEAD + record.len());
-            frame::write_frame(&mut bytes, address, 0, 1, &record);
-            if let Err(error) = self.write(Kind::Gap, &bytes, now) {
-                if !is_full(&error) {
-                    return Err(error);
-                }
-                self.give_up_reserve()?;
-                self.write(Kind::Gap, &bytes, now)?;
-            }
+            self.write_gap(&gap, now)?;
             self.owed.remove(0);
-            tracing::warn!(kind = %gap.kind, from = gap.from, to = gap.to, reason = &*gap.reason, "records are missing");
         }
         self.sync_kind(Kind::Gap)
+    }
+
+    fn write_gap(&mut self, gap: &Gap, now: Now) -> io::Result<()> {
+        let address = self.address(Kind::Gap, self.index.next(Kind::Gap));
+        let record = (self.gap_writer)(address, gap).map_err(io::Error::other)?;
+        let mut bytes = Vec::with_capacity(frame::OVERHEAD + record.len());
+        frame::write_frame(&mut bytes, address, 0, 1, &record);
+        if let Err(error) = self.write(Kind::Gap, &bytes, now) {
+            if !is_full(&error) {
+                return Err(error);
+            }
+            self.give_up_reserve()?;
+            self.write(Kind::Gap, &bytes, now)?;
+        }
+        tracing::warn!(kind = %gap.kind, from = gap.from, to = gap.to, reason = &*gap.reason, "records are missing");
+        Ok(())
     }
 
     /// Makes what was written of a kind durable, at once.
@@ -415,7 +430,7 @@ impl Log {
         }
     }
 
-    /// Drops a whole segment: the gap is durable before the file goes.
+    /// Drops a whole segment: the gap is durable before the file goes. Where the gap cannot be written, nothing is dropped.
     pub(super) fn drop_segment(
         &mut self,
         kind: Kind,
@@ -439,10 +454,11 @@ impl Log {
         let runs: Vec<_> = open.iter().flat_map(unexplained).collect();
         let captured = if runs.is_empty() { None } else { self.captured(kind, first) };
         for run in runs {
+            self.write_gap(&self.gap(kind, run, reason, detail, captured), now)?;
+            self.explained[slot(kind)].insert(run.0, run.1);
             *self.counts.dropped.entry(kind).or_default() += run.1 - run.0;
-            self.owe(kind, run, reason, detail, captured);
         }
-        self.pay_gaps(now)?;
+        self.sync_kind(Kind::Gap)?;
         self.delete(kind, first);
         Ok(())
     }

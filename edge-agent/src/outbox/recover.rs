@@ -11,7 +11,6 @@ use super::{
     index::{Index, KINDS, Segment, slot},
     log::{Counts, GapWriter, Log, Now, Settings, Writer, names},
     mend::{MENDED, RESERVE},
-    ranges::Ranges,
     scan::{Span, Wanted, scan},
     segment::{self, HEADER, Header, Name, Opening},
     superblock::{self, Contents, Superblock},
@@ -359,10 +358,4 @@ impl Log {
 /// A folder that cannot be written can still be read and sent.
 fn read_only(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::ReadOnlyFilesystem { Ok(()) } else { Err(error) }
-}
-
-/// Numbers named in gap records of a kind, for tests.
-#[cfg(test)]
-pub(super) fn explained(log: &Log, kind: Kind) -> &Ranges {
-    &log.explained[slot(kind)]
 }

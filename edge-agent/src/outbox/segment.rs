@@ -111,7 +111,7 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut parts = text.strip_suffix(".seg").ok_or(())?.split('-');
-        let mut number = |text: Option<&str>| text.map(|t| t.parse::<u64>().map_err(drop)).transpose();
+        let number = |text: Option<&str>| text.map(|t| t.parse::<u64>().map_err(drop)).transpose();
         let kind = parts.next().and_then(|kind| kind.parse().ok()).ok_or(())?;
         let (first, next) = (number(parts.next())?.ok_or(())?, number(parts.next())?);
         let name = Self { kind, first, next };

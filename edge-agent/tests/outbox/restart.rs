@@ -38,8 +38,15 @@ fn numbers_go_on_after_everything_was_archived_and_deleted() {
     bed.archived("a", Kind::Prediction, 100);
     assert!(bed.outbox.index(|index| index.is_empty()));
     assert!(disk.bytes() < before - 20_000, "sealed segments are gone: {} of {before}", disk.bytes());
+    let killed = disk.snapshot();
+    let bed_after_kill = open(&killed, 2);
+    assert_eq!(bed_after_kill.next(Kind::Prediction), 100);
+    bed_after_kill.archived("a", Kind::Prediction, 100); // which a killed agent may have to hear again
+    assert_eq!(bed_after_kill.outbox.holds()[&Kind::Prediction], Holding { first: 100, next: 100 });
+    bed.outbox.log(|log| log.save_superblock(bed.now));
+    drop(bed);
     let bed = open(&disk, 2);
-    assert_eq!(bed.outbox.holds()[&Kind::Prediction], Holding { first: 100, next: 100 });
+    assert_eq!(bed.outbox.holds()[&Kind::Prediction], Holding { first: 100, next: 100 }, "one that was stopped knows");
 }
 
 #[test]

@@ -245,12 +245,15 @@ impl Disk for Simulated {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        if let Some(Fault::Full(room)) = self.lock().fault
-            && self.bytes() + bytes.len() as u64 > room
-        {
-            return Err(ErrorKind::StorageFull.into());
-        }
-        let number = self.lock().files.len();
+        let number = {
+            let state = self.lock();
+            if let Some(Fault::Full(room)) = state.fault
+                && state.used() + bytes.len() as u64 > room
+            {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            state.files.len()
+        };
         self.change(Operation::Replace(name.into(), number, bytes.into()))
     }
 }
