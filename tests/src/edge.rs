@@ -45,7 +45,7 @@ impl Edge {
         Ok(Self { process, state: state.to_owned(), ready, config: config.to_owned() })
     }
 
-    /// Kills the process as a power cut would end it, and starts it again on the same state.
+    /// Kills the process with SIGKILL, and starts it again on the same state.
     pub fn kill_and_restart(mut self) -> Result<Self> {
         self.process.kill()?;
         Self::start_with(&self.state, &self.config)
