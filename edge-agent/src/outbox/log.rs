@@ -9,30 +9,21 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use contract::{
     Gap, Kind, Timestamp,
     archived::ArchivedKind,
-    frame::{self, Address, RecordParts},
+    frame::{self, Address},
 };
 
 use super::{
-    disk::{Disk, File, is_full, read_leniently},
-    index::{Bound, Index, KINDS, Segment, slot},
+    disk::{Disk, File, is_full},
+    index::{Bound, Index, KINDS, slot},
+    outage::Outage,
     ranges::Ranges,
-    scan::{Scan, Span, Wanted, scan},
     segment::{HEADER, Header, Name},
     superblock::{self, Superblock},
 };
 use crate::clock::Mono;
 
-/// After an error of the disk other than being full, it is left alone for this long; doubled each time, up to the second.
-const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
 /// Lost numbers that a segment may have in its middle: each costs the memory of a record there.
 const HOLE_MAX: u64 = 4096;
-
-/// An outage is over after so long without a refusal.
-const CALM: Duration = Duration::from_secs(5);
-
-/// A disk that fails and works by turns is told of this often.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// How long what the hub has said may be known to this process alone: it is only needed to notice a rolled back hub.
 const KNOWN_EVERY: Duration = Duration::from_secs(60);
@@ -128,32 +119,6 @@ pub(super) struct Writer {
     pub broken: bool,
     /// A sync failed: what the system still shows may never reach the medium, so the file is written anew.
     pub suspect: bool,
-}
-
-/// The disk does not do what it should.
-pub(super) struct Outage {
-    pub text: String,
-    pub until: Mono,
-    pub rest: Duration,
-    /// It is full; other errors are worse.
-    pub full: bool,
-    /// When it last refused something.
-    pub failed_at: Mono,
-}
-
-/// A file to sync outside the lock, and what is durable then.
-pub struct Unsynced {
-    kind: Kind,
-    first: u64,
-    upto: u64,
-    file: Arc<dyn File>,
-}
-
-impl Unsynced {
-    /// Syncs it.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
 }
 
 impl Log {
@@ -330,97 +295,6 @@ impl Log {
         }
     }
 
-    /// The numbers that are lost with one record.
-    fn lose(&mut self, kind: Kind, captured_at: Timestamp) {
-        let seq = self.index.next(kind);
-        self.index.lose(kind);
-        *self.counts.lost.entry(kind).or_default() += 1;
-        self.owe(
-            kind,
-            (seq, seq + 1),
-            "disk",
-            "the disk of the outbox did not take them",
-            Some((captured_at, captured_at)),
-        );
-    }
-
-    /// A gap must be written; it joins one of the same kind and reason that it continues.
-    pub(super) fn owe(
-        &mut self,
-        kind: Kind,
-        (from, to): (u64, u64),
-        reason: &str,
-        detail: &str,
-        captured: Option<(Timestamp, Timestamp)>,
-    ) {
-        self.explained[slot(kind)].insert(from, to);
-        let continued = self.owed.iter_mut().find(|g| g.kind == kind && g.to == from && &*g.reason == reason);
-        if let Some(gap) = continued {
-            gap.to = to;
-            gap.count = gap.to - gap.from;
-            gap.captured_to = captured.map(|c| c.1);
-            return;
-        }
-        self.owed.push(self.gap(kind, (from, to), reason, detail, captured));
-    }
-
-    fn gap(
-        &self,
-        kind: Kind,
-        (from, to): (u64, u64),
-        reason: &str,
-        detail: &str,
-        captured: Option<(Timestamp, Timestamp)>,
-    ) -> Gap {
-        let (captured_from, captured_to) = captured.unzip();
-        let (epoch, count, reason, detail) = (self.superblock.epoch, to - from, reason.into(), Some(detail.into()));
-        Gap { kind, epoch, from, to, count, reason, detail, captured_from, captured_to }
-    }
-
-    /// Writes the gaps that are owed, durably.
-    pub(super) fn pay_gaps(&mut self, now: Now) -> io::Result<()> {
-        while let Some(gap) = self.owed.first().cloned() {
-            self.write_gap(&gap, now)?;
-            self.owed.remove(0);
-        }
-        self.sync_kind(Kind::Gap)
-    }
-
-    fn write_gap(&mut self, gap: &Gap, now: Now) -> io::Result<()> {
-        let address = self.address(Kind::Gap, self.index.next(Kind::Gap));
-        let record = (self.gap_writer)(address, gap).map_err(io::Error::other)?;
-        let mut bytes = Vec::with_capacity(frame::OVERHEAD + record.len());
-        frame::write_frame(&mut bytes, address, 0, 1, &record);
-        if let Err(error) = self.write(Kind::Gap, &bytes, now) {
-            if !is_full(&error) {
-                return Err(error);
-            }
-            self.give_up_reserve()?;
-            self.write(Kind::Gap, &bytes, now)?;
-        }
-        tracing::warn!(kind = %gap.kind, from = gap.from, to = gap.to, reason = &*gap.reason, "records are missing");
-        Ok(())
-    }
-
-    /// Makes what was written of a kind durable, at once.
-    pub(super) fn sync_kind(&mut self, kind: Kind) -> io::Result<()> {
-        let next = self.index.next(kind);
-        let durable = self.index.durable(kind) >= next;
-        // Not only what is dirty: somebody else's sync of it may still be under way.
-        let Some(writer) = self.writers[slot(kind)].as_mut().filter(|w| w.dirty || !durable) else { return Ok(()) };
-        if writer.suspect {
-            return Err(io::Error::other("the segment could not be synced"));
-        }
-        if let Err(error) = writer.file.sync() {
-            writer.suspect = true;
-            return Err(error);
-        }
-        self.counts.syncs += 1;
-        writer.dirty = false;
-        self.index.mark_durable(kind, next);
-        Ok(())
-    }
-
     fn keep_within_bound(&mut self, now: Now) {
         while let Some((kind, first)) = self.index.over() {
             if let Err(error) = self.drop_segment(kind, first, "overflow", OVERFLOW, now) {
@@ -473,103 +347,6 @@ impl Log {
         }
     }
 
-    /// Capture times of a segment's first and last record.
-    fn captured(&mut self, kind: Kind, first: u64) -> Option<(Timestamp, Timestamp)> {
-        let segment = self.index.segment(kind, first)?;
-        let wanted = self.wanted(kind, segment);
-        let bytes = read_leniently(&*self.file(kind, first).ok()?).ok()?;
-        let spans = scan(&bytes, wanted).spans;
-        let at = |span: &Span| {
-            let frame = bytes.get(span.at as usize + frame::OVERHEAD..(span.at + span.len) as usize)?;
-            Some(RecordParts::split(frame).ok()?.parse_header().ok()?.captured_at)
-        };
-        let mut there = spans.iter().filter(|span| span.len > 0);
-        let from = at(there.next()?)?;
-        Some((from, there.next_back().and_then(at).unwrap_or(from)))
-    }
-
-    pub(super) fn wanted(&self, kind: Kind, segment: &Segment) -> Wanted {
-        let next = segment.sealed.then_some(segment.next);
-        Wanted { epoch: self.superblock.epoch, kind, first: segment.first, next }
-    }
-
-    /// The open file of a segment.
-    pub fn file(&mut self, kind: Kind, first: u64) -> io::Result<Arc<dyn File>> {
-        let at = slot(kind);
-        if let Some(writer) = self.writers[at].as_ref().filter(|w| w.first == first) {
-            return Ok(writer.file.clone());
-        }
-        if let Some(file) = self.readers.get(&(at, first)) {
-            return Ok(file.clone());
-        }
-        let name = self.index.segment(kind, first).ok_or(io::ErrorKind::NotFound)?.name(kind);
-        let file = self.disk.open(&name.to_string())?;
-        self.readers.insert((at, first), file.clone());
-        Ok(file)
-    }
-
-    /// What must be read to load a segment: its file, and what is looked for in it.
-    ///
-    /// # Errors
-    /// The file cannot be opened.
-    pub fn begin_load(&mut self, kind: Kind, first: u64) -> io::Result<(Arc<dyn File>, Wanted)> {
-        let file = self.file(kind, first)?;
-        let segment = self.index.segment(kind, first).ok_or(io::ErrorKind::NotFound)?;
-        Ok((file, self.wanted(kind, segment)))
-    }
-
-    /// A segment was scanned. Numbers that are not there, not committed and not explained become a gap `damaged`.
-    pub fn loaded(&mut self, kind: Kind, first: u64, scan: Scan, now: Now) {
-        let Some(segment) = self.index.segment(kind, first).filter(|s| s.sealed) else { return };
-        let next = segment.next;
-        self.owe_damage(kind, first, &scan.spans, next);
-        self.index.load(kind, first, scan.spans);
-        self.close_unloaded(kind);
-        if let Err(error) = self.pay_gaps(now) {
-            self.failed(&error, now);
-        }
-    }
-
-    /// Records could not be read back. A sealed segment is looked through again; one that is written has lost them.
-    pub fn unreadable(&mut self, kind: Kind, seqs: &[u64], now: Now) {
-        for seq in seqs {
-            let Some((first, sealed)) = self.index.segment_of(kind, *seq).map(|s| (s.first, s.sealed)) else {
-                continue;
-            };
-            if sealed {
-                self.index.unload(kind, first);
-                self.readers.remove(&(slot(kind), first));
-                continue;
-            }
-            self.index.spoil(kind, *seq);
-            let spans = self.index.segment(kind, first).and_then(|s| s.spans.clone()).unwrap_or_default();
-            self.owe_damage(kind, first, &spans, first + spans.len() as u64);
-        }
-        if let Err(error) = self.pay_gaps(now) {
-            self.failed(&error, now);
-        }
-    }
-
-    pub(super) fn owe_damage(&mut self, kind: Kind, first: u64, spans: &[Span], next: u64) {
-        let mut here = Ranges::default();
-        spans.iter().zip(first..).filter(|(span, _)| span.len > 0).for_each(|(_, seq)| here.insert(seq, seq + 1));
-        for (a, b) in here.missing(first, next) {
-            for (a, b) in self.explained[slot(kind)].missing(a, b) {
-                for run in self.index.uncommitted(kind, a, b) {
-                    *self.counts.damaged.entry(kind).or_default() += run.1 - run.0;
-                    self.owe(kind, run, "damaged", "they could no longer be read from the gateway's disk", None);
-                }
-            }
-        }
-    }
-
-    /// Keeps files open only of segments whose records' places are known.
-    fn close_unloaded(&mut self, kind: Kind) {
-        let (at, index) = (slot(kind), &self.index);
-        self.readers
-            .retain(|(slot, first), _| *slot != at || index.segment(kind, *first).is_some_and(|s| s.spans.is_some()));
-    }
-
     /// Applies a watermark of this log: deletes whole segments that are committed; what the hub waits for and nobody holds
     /// or explains becomes a gap `not_held`.
     pub fn archived(&mut self, kind: Kind, mark: &ArchivedKind, now: Now) {
@@ -603,67 +380,6 @@ impl Log {
             self.explained[slot(gap.kind)].insert(gap.from, gap.to);
         }
         self.save_superblock(now);
-    }
-
-    /// What the gap records on this disk name.
-    pub(super) fn explained_by_held_gaps(&mut self) -> [Ranges; KINDS.len()] {
-        let mut explained: [Ranges; KINDS.len()] = Default::default();
-        let firsts: Vec<_> = self.index.segments(Kind::Gap).map(|s| s.first).collect();
-        for first in firsts {
-            let Ok((file, wanted)) = self.begin_load(Kind::Gap, first) else { continue };
-            let Ok(bytes) = read_leniently(&*file) else { continue };
-            for span in scan(&bytes, wanted).spans.iter().filter(|span| span.len > 0) {
-                let record = &bytes[span.at as usize + frame::OVERHEAD..(span.at + span.len) as usize];
-                let gap = RecordParts::split(record).and_then(|parts| parts.parse_body::<Gap>());
-                if let Ok(gap) = gap.map_err(drop)
-                    && gap.epoch == self.superblock.epoch
-                {
-                    explained[slot(gap.kind)].insert(gap.from, gap.to);
-                }
-            }
-        }
-        self.close_unloaded(Kind::Gap);
-        explained
-    }
-
-    /// What waits for a sync: everything, or only what is urgent: events and gaps.
-    pub fn unsynced(&mut self, urgent_only: bool) -> Vec<Unsynced> {
-        let mut jobs = Vec::new();
-        for (at, kind) in KINDS.into_iter().enumerate() {
-            let urgent = matches!(kind, Kind::Event | Kind::Gap);
-            let Some(writer) = self.writers[at].as_mut().filter(|w| w.dirty && !w.suspect && (urgent || !urgent_only))
-            else {
-                continue;
-            };
-            writer.dirty = false;
-            jobs.push(Unsynced { kind, first: writer.first, upto: self.index.next(kind), file: writer.file.clone() });
-        }
-        jobs
-    }
-
-    /// A sync has ended.
-    pub fn synced(&mut self, job: &Unsynced, outcome: io::Result<()>, now: Now) {
-        let writer = self.writers[slot(job.kind)].as_mut().filter(|w| w.first == job.first);
-        match (outcome, writer) {
-            (Ok(()), _) => {
-                self.counts.syncs += 1;
-                self.index.mark_durable(job.kind, job.upto);
-            }
-            (Err(error), Some(writer)) => {
-                writer.suspect = true;
-                self.failed(&error, now);
-            }
-            // Sealed meanwhile: what did not reach the medium is found damaged when it is read, and named.
-            (Err(error), None) => self.failed(&error, now),
-        }
-    }
-
-    /// Makes everything durable, without a thread: for simulators, and for the end.
-    pub fn sync(&mut self, now: Now) {
-        for job in self.unsynced(false) {
-            let outcome = job.sync();
-            self.synced(&job, outcome, now);
-        }
     }
 
     /// What must be looked at now and then: age, the disk's recovery, files that could not be deleted.
@@ -704,38 +420,6 @@ impl Log {
         match self.disk.replace(superblock::FILE, &self.superblock.encode()) {
             Ok(()) => self.known_changed = false,
             Err(error) => self.failed(&error, now),
-        }
-    }
-
-    /// The disk has refused something.
-    pub(super) fn failed(&mut self, error: &io::Error, now: Now) {
-        // A full disk is asked again for each record: it answers at once, and a small record may still fit.
-        let full = is_full(error);
-        let (least, most) = if full { (Duration::ZERO, Duration::ZERO) } else { REST };
-        let rest = match &mut self.fault {
-            Some(outage) if now.mono < outage.until => {
-                outage.failed_at = now.mono;
-                return;
-            }
-            Some(outage) => (outage.rest * 2).clamp(least, most),
-            None => least,
-        };
-        let text = error.to_string();
-        if self.fault.is_none() && self.told.is_none_or(|told| now.mono - told >= TELL_EVERY) {
-            self.told = Some(now.mono);
-            tracing::error!(
-                error = text,
-                "outbox cannot keep records: what its disk does not take is lost and counted"
-            );
-        }
-        self.fault = Some(Outage { text, until: now.mono.after(rest), rest, full, failed_at: now.mono });
-    }
-
-    fn mended(&mut self, now: Now) {
-        let calm = self.fault.as_ref().is_some_and(|outage| now.mono - outage.failed_at >= CALM);
-        if calm && self.owed.is_empty() && !self.writers.iter().flatten().any(|w| w.suspect) {
-            self.fault = None;
-            tracing::info!("outbox keeps records again");
         }
     }
 }

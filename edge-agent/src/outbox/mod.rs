@@ -13,11 +13,15 @@ pub mod recover;
 pub mod segment;
 
 mod carry;
+mod gaps;
 mod index;
+mod load;
 mod mend;
+mod outage;
 mod ranges;
 mod scan;
 mod superblock;
+mod sync;
 mod syncer;
 
 use std::{
@@ -42,6 +46,7 @@ pub use ranges::Ranges;
 pub use recover::{OpenError, Opener};
 pub use scan::Span;
 pub use superblock::Known;
+pub use sync::Unsynced;
 
 /// The records that are not archived yet. Shared by all who make records and by the uplink.
 pub struct Outbox {
