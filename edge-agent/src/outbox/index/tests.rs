@@ -146,6 +146,20 @@ fn samples_go_first_then_health_predictions_events_and_gaps_never() {
 }
 
 #[test]
+fn a_segment_in_which_nothing_is_makes_way_for_the_next() {
+    let mut index = index(1);
+    for _ in 0..=LOADED + 1 {
+        index.begin(Kind::Event, 44, NOON);
+    }
+    assert_eq!(index.segments(Kind::Event).count(), 1);
+    index.lose(Kind::Event);
+    index.begin(Kind::Event, 44, NOON);
+    index.append(Kind::Event, 100, NOON);
+    let segments: Vec<_> = index.segments(Kind::Event).map(|s| (s.first, s.next)).collect();
+    assert_eq!(segments, [(1, 2)]);
+}
+
+#[test]
 fn a_newcomer_displaces_only_what_is_worth_no_more() {
     let mut index = index(1 << 20);
     for kind in [Kind::Event, Kind::Prediction] {
