@@ -41,6 +41,22 @@ pub struct GatewayStatus {
     /// What the gateway holds of each kind: `[first, next)`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::kind::known")]
     pub holds: BTreeMap<Kind, Holding>,
+    /// The furthest watermark of this log that the gateway has ever seen of the present lake. A hub whose tables know less
+    /// has been rolled back by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<SeenWatermark>,
+}
+
+/// What a gateway has been told is archived.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenWatermark {
+    /// Which lake.
+    pub lake: String,
+    /// Which life of the lake.
+    pub incarnation: String,
+    /// Every number below this one was said to be committed, for each kind of the log `epoch`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub upto: BTreeMap<Kind, u64>,
 }
 
 /// What a gateway holds of one kind.
