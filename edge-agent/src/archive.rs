@@ -10,23 +10,36 @@ use std::{
 };
 
 use bytes::Bytes;
-use contract::{Archived, Kind, Topic, frame::Address};
+use contract::{
+    Archived, Epoch, Kind, Topic,
+    frame::{self, Address, RecordParts},
+};
 use futures::{StreamExt, stream::FuturesUnordered};
 use link::{Delivery, Publication, Session};
 use tokio::sync::Notify;
 
 use crate::{
     clock::{self, Mono},
-    identity::Identity,
-    outbox::{KINDS, Outbox},
+    identity::{Identity, new_epoch},
+    outbox::{KINDS, Outbox, Ranges, ReadError, slot},
     state::Camera,
     trace::FrameTrace,
-    uplink::{Action, Limits, Uplink, bundle, watermark::Reader},
+    uplink::{
+        Action, Limits, Uplink,
+        fragments::fragments,
+        watermark::{Reader, Reading},
+    },
 };
 
 /// Messages that may wait for the broker's acknowledgement: bounds memory to as many times the message size, and leaves
 /// room in the session's queue for events and documents.
 const UNACKNOWLEDGED: usize = 8;
+
+/// After the outbox could not be read.
+const REST: Duration = Duration::from_secs(1);
+
+/// Nothing sleeps longer than this; whoever has something to send is woken.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Traced records that may wait to be sent.
 const TRACES: usize = 256;
@@ -39,13 +52,21 @@ pub struct Archive {
     limits: Limits,
     topics: [String; KINDS.len()],
     cameras: Vec<Arc<Camera>>,
-    /// The prediction number that was never sent yet; what is below was counted.
-    counted: AtomicU64,
+    counted: Mutex<Counted>,
     traces: Mutex<VecDeque<(u64, FrameTrace)>>,
     seen_watermark: AtomicBool,
+    told_lowered: AtomicBool,
     wake: Notify,
     /// Counters.
     pub counts: ArchiveCounts,
+}
+
+/// Predictions of this run that were sent at least once.
+struct Counted {
+    epoch: Epoch,
+    /// The first number of this run.
+    since: u64,
+    sent: Ranges,
 }
 
 /// Counters of the archive lane.
@@ -57,12 +78,18 @@ pub struct ArchiveCounts {
     pub bytes: AtomicU64,
     /// Records in them, again when sent again.
     pub records: AtomicU64,
-    /// Watermarks that were not about this log.
-    pub foreign_watermarks: AtomicU64,
+    /// Watermarks beyond this log's tail: it was restored from a snapshot.
+    pub beyond_tail: AtomicU64,
+    /// Watermarks below what the same life of the same lake said before.
+    pub lowered: AtomicU64,
+    /// Watermarks that show another living log under this gateway's name.
+    pub strangers: AtomicU64,
+    /// Times that the outbox could not be read.
+    pub unreadable: AtomicU64,
 }
 
 impl Archive {
-    /// A lane that is not connected. `cameras` in the order of their tags.
+    /// A lane that is not connected. `cameras` of this agent.
     pub fn new(
         identity: &Identity,
         prefix: &str,
@@ -70,19 +97,21 @@ impl Archive {
         limits: Limits,
         cameras: Vec<Arc<Camera>>,
     ) -> Self {
+        let since = outbox.index(|index| index.next(Kind::Prediction));
         let topics = KINDS.map(|kind| Topic::Up(identity.principal(), kind).under(prefix));
         Self {
-            outbox,
             uplink: Mutex::new(Uplink::new(limits)),
             reader: Mutex::default(),
             limits,
             topics,
             cameras,
-            counted: AtomicU64::new(0),
+            counted: Mutex::new(Counted { epoch: outbox.epoch(), since, sent: Ranges::default() }),
             traces: Mutex::default(),
             seen_watermark: AtomicBool::new(false),
+            told_lowered: AtomicBool::new(false),
             wake: Notify::new(),
             counts: ArchiveCounts::default(),
+            outbox,
         }
     }
 
@@ -99,8 +128,7 @@ impl Archive {
 
     /// Nothing waits for company any more.
     pub fn drain(&self) {
-        self.uplink().drain();
-        self.wake.notify_one();
+        self.outbox.sync_soon();
     }
 
     /// Whether the hub has everything.
@@ -123,7 +151,8 @@ impl Archive {
         traces.push_back((seq, trace));
     }
 
-    /// A watermark came. Returns whether the lake is another one than before, so that the birth states what is held.
+    /// A watermark came. Returns whether the birth must be said again: the lake or the log is another one than before, or
+    /// the hub should see what this gateway was told earlier.
     pub fn watermark(&self, payload: &[u8]) -> bool {
         let Ok(document) = serde_json::from_slice::<Archived>(payload) else {
             if !payload.is_empty() {
@@ -131,29 +160,64 @@ impl Archive {
             }
             return false;
         };
+        let (epoch, known) = (self.outbox.epoch(), self.outbox.known());
+        let next = self.outbox.index(|index| KINDS.map(|kind| index.next(kind)));
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let reading = self.outbox.index(|index| reader.read(&document, self.outbox.epoch(), index));
+        let reading = reader.read(&document, epoch, |kind| next[slot(kind)], &known);
         drop(reader);
+        self.tell(&reading, &document);
         let now = Mono::now();
-        if reading.another_lake {
-            tracing::warn!(lake = document.lake, incarnation = document.incarnation, "lake is another one than before");
-            self.outbox.forget_marks();
+        if reading.new_lake {
+            self.outbox.forget_marks((document.lake.clone(), document.incarnation.clone()));
             self.uplink().forget(now);
         }
-        if !reading.beyond_tail.is_empty() {
-            self.counts.foreign_watermarks.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(kinds = ?reading.beyond_tail, "watermark lies beyond this log's tail and is ignored");
+        let restored = !reading.beyond_tail.is_empty() && self.restored(&reading, now);
+        if !restored {
+            for (kind, mark) in reading.marks.iter().filter(|(kind, _)| !reading.beyond_tail.contains(kind)) {
+                self.outbox.archived(*kind, mark);
+                self.uplink().archived(*kind, mark, now);
+            }
         }
-        for (kind, mark) in &reading.marks {
-            self.outbox.archived(*kind, mark);
-            self.uplink().archived(*kind, mark, now);
-        }
-        let first = !self.seen_watermark.swap(true, Ordering::Relaxed);
-        if first {
-            tracing::info!(lake = document.lake, "hub archives");
-        }
+        self.uplink().greeted();
         self.wake.notify_one();
-        reading.another_lake
+        reading.new_lake || restored || !reading.lowered.is_empty()
+    }
+
+    /// The log goes on under a new epoch.
+    fn restored(&self, reading: &Reading, now: Mono) -> bool {
+        self.counts.beyond_tail.fetch_add(1, Ordering::Relaxed);
+        let Ok(fresh) = new_epoch() else { return false };
+        let marks = reading.marks.iter().cloned().collect();
+        let begun = self.outbox.restored(fresh, &marks);
+        if begun {
+            self.uplink().forget(now);
+        }
+        begun
+    }
+
+    /// Says what people should know of a document.
+    fn tell(&self, reading: &Reading, document: &Archived) {
+        let Archived { lake, incarnation, .. } = document;
+        if !self.seen_watermark.swap(true, Ordering::Relaxed) {
+            tracing::info!(lake, incarnation, "hub archives");
+        } else if reading.new_lake {
+            tracing::warn!(lake, incarnation, "lake is another one than before: what is held is sent to it");
+        }
+        if !reading.lowered.is_empty() {
+            self.counts.lowered.fetch_add(1, Ordering::Relaxed);
+            if !self.told_lowered.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    kinds = ?reading.lowered, lake, incarnation,
+                    "hub has forgotten what it had archived: its tables were rolled back; nothing is deleted by this watermark"
+                );
+            }
+        } else {
+            self.told_lowered.store(false, Ordering::Relaxed);
+        }
+        if !reading.living.is_empty() {
+            self.counts.strangers.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(epochs = ?reading.living, "another gateway uses this one's name: give each its own `gateway`");
+        }
     }
 
     /// Sends until it is dropped.
@@ -166,29 +230,53 @@ impl Archive {
             };
             match action {
                 Action::Bundle { kind, seqs } => {
-                    let message = self.bundle(kind, &seqs);
+                    let Some(message) = self.readable(kind, self.outbox.bundle(kind, &seqs)).await else { continue };
+                    if message.len() == frame::MAGIC.len() {
+                        continue; // what was to be sent has gone meanwhile
+                    }
+                    self.count_sent(kind, &seqs, &message);
                     if self.send(session, kind, message, &mut waiting).await.is_err() {
                         return;
                     }
-                    self.sent(kind, &seqs);
                 }
                 Action::Fragments { kind, seq } => {
-                    for message in self.fragments(kind, seq) {
+                    let Some(record) = self.readable(kind, self.outbox.record(kind, seq)).await else { continue };
+                    let Some((address, record)) = record else { continue };
+                    for message in fragments(address, &record, self.limits.message_max).unwrap_or_default() {
                         if self.send(session, kind, message, &mut waiting).await.is_err() {
                             return;
                         }
                     }
-                    self.sent(kind, &[seq]);
+                    self.counts.records.fetch_add(1, Ordering::Relaxed);
+                }
+                Action::Load { kind, first } => {
+                    let outbox = self.outbox.clone();
+                    let loaded = tokio::task::spawn_blocking(move || outbox.load(kind, first)).await;
+                    if let Ok(loaded) = loaded {
+                        self.readable(kind, loaded).await;
+                    }
                 }
                 Action::Wait(until) => self.wait(until, &mut waiting).await,
             }
         }
     }
 
+    /// What the outbox gave; where it gave nothing, that is tried again after a rest.
+    async fn readable<T>(&self, kind: Kind, outcome: Result<T, ReadError>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.counts.unreadable.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(error = &error as &dyn std::error::Error, "outbox cannot be read: tried again");
+                self.uplink().unsent(kind);
+                tokio::time::sleep(REST).await;
+                None
+            }
+        }
+    }
+
     async fn wait(&self, until: Option<Mono>, waiting: &mut FuturesUnordered<Delivery>) {
-        // Predictions are appended without waking anybody, so nothing sleeps longer than they may wait.
-        let tick = self.limits.linger / 2;
-        let rest = until.map_or(tick, |until| (until - Mono::now()).min(tick)).max(Duration::from_millis(1));
+        let rest = until.map_or(IDLE, |until| (until - Mono::now()).min(IDLE)).max(Duration::from_millis(1));
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
             () = self.outbox.appended() => {}
@@ -210,9 +298,8 @@ impl Archive {
                 tracing::warn!(error = &error as &dyn std::error::Error, "archive message was not delivered");
             }
         }
-        let slot = KINDS.iter().position(|k| *k == kind).unwrap_or(0);
         let bytes = message.len() as u64;
-        let publication = Publication::new(self.topics[slot].clone(), message)
+        let publication = Publication::new(self.topics[slot(kind)].clone(), message)
             .at_least_once()
             .property(contract::frame::SENT_AT, clock::wall().to_string());
         waiting.push(session.publish(publication).await?);
@@ -221,44 +308,48 @@ impl Archive {
         Ok(())
     }
 
-    fn bundle(&self, kind: Kind, seqs: &[u64]) -> Bytes {
-        let records: Vec<_> = seqs.iter().filter_map(|seq| Some((*seq, self.outbox.read(kind, *seq)?.1))).collect();
-        bundle::bundle(records.iter().map(|(seq, record)| (self.address(kind, *seq), record.as_ref())))
-    }
-
-    fn fragments(&self, kind: Kind, seq: u64) -> Vec<Bytes> {
-        let Some((_, record)) = self.outbox.read(kind, seq) else { return Vec::new() };
-        bundle::fragments(self.address(kind, seq), &record, self.limits.message_max).unwrap_or_default()
-    }
-
-    fn address(&self, kind: Kind, seq: u64) -> Address {
-        Address { epoch: self.outbox.epoch(), kind: kind.number(), seq }
-    }
-
-    /// Counts what was sent for the first time.
-    fn sent(&self, kind: Kind, seqs: &[u64]) {
+    /// Counts what was sent for the first time, by camera.
+    fn count_sent(&self, kind: Kind, seqs: &[u64], message: &[u8]) {
         self.counts.records.fetch_add(seqs.len() as u64, Ordering::Relaxed);
         if kind != Kind::Prediction {
             return;
         }
-        let counted = self.counted.load(Ordering::Relaxed);
-        for seq in seqs.iter().filter(|seq| **seq >= counted) {
-            let camera = self.outbox.read(kind, *seq).and_then(|(entry, _)| self.cameras.get(usize::from(entry.tag)));
-            if let Some(camera) = camera {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for frame in frame::frames(message).filter_map(Result::ok) {
+            let Address { epoch, seq, .. } = frame.address;
+            if counted.epoch != epoch {
+                *counted = Counted { epoch, since: 0, sent: Ranges::default() };
+            }
+            if seq < counted.since || counted.sent.contains(seq) {
+                continue;
+            }
+            counted.sent.insert(seq, seq + 1);
+            let id = RecordParts::split(frame.payload).ok().and_then(|parts| camera_of(parts.header));
+            if let Some(camera) = id.and_then(|id| self.cameras.iter().find(|camera| camera.id.as_str() == id)) {
                 camera.counts.published.fetch_add(1, Ordering::Relaxed);
             }
         }
-        if let Some(last) = seqs.last() {
-            self.counted.fetch_max(last + 1, Ordering::Relaxed);
-            let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
-            while let Some((_, trace)) = traces.front().filter(|(seq, _)| seq <= last) {
+        drop(counted);
+        let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        traces.retain(|(seq, trace)| {
+            let sent = seqs.binary_search(seq).is_ok();
+            if sent {
                 trace.published();
-                traces.pop_front();
             }
-        }
+            !sent
+        });
     }
 
     fn uplink(&self) -> MutexGuard<'_, Uplink> {
         self.uplink.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The camera that a record's header names.
+fn camera_of(header: &[u8]) -> Option<&str> {
+    #[derive(serde::Deserialize)]
+    struct About<'a> {
+        camera: Option<&'a str>,
+    }
+    serde_json::from_slice::<About<'_>>(header).ok()?.camera
 }

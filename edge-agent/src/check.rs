@@ -124,7 +124,7 @@ async fn check_camera(id: &contract::CameraId, camera: &Camera, report: &mut Rep
 
 /// Plays a camera until its first frame.
 async fn first_frame(plan: camera::Plan) -> (u64, Option<(u32, u32)>, Option<Outcome>) {
-    let shared = Arc::new(state::Camera::new(plan.id.clone(), 0, Vec::new(), Arc::default()));
+    let shared = Arc::new(state::Camera::new(plan.id.clone(), Vec::new(), Arc::default()));
     let queue = Arc::new(Queue::new(&[], Vec::new()));
     let intake = Intake::new(shared.clone(), plan.pace(), queue, Vec::new(), None, Tracer::new(plan.id.as_str()));
     let stop = Stop::default();

@@ -15,12 +15,14 @@ pub struct Identity {
     pub gateway: GatewayId,
     /// The boot that monotonic times count from.
     pub boot_id: Arc<str>,
+    /// Where this run counts a camera's frames from: the log outlives the run, and a frame's id is unique in the log.
+    pub frames_from: u64,
 }
 
 impl Identity {
     /// An identity on this machine.
     pub fn new(site: SiteId, gateway: GatewayId) -> Self {
-        Self { site, gateway, boot_id: clock::boot_id() }
+        Self { site, gateway, boot_id: clock::boot_id(), frames_from: 0 }
     }
 
     /// Site and gateway, as topics have them.

@@ -52,8 +52,20 @@ daemon::metric_names! {
         OutboxRecords = gauge("sightline_outbox_records", "Records that are not archived yet", ["kind"]),
         /// Outbox bytes.
         OutboxBytes = gauge("sightline_outbox_bytes", "Bytes of records that are not archived yet"),
+        /// Outbox files.
+        OutboxDiskBytes = gauge("sightline_outbox_disk_bytes", "Bytes of the outbox's segments on disk, archived or not"),
         /// Outbox drops.
         OutboxDropped = counter("sightline_outbox_dropped_total", "Records that the outbox's bound has dropped", ["kind"]),
+        /// Outbox losses.
+        OutboxLost = counter("sightline_outbox_lost_total", "Records that the outbox's disk did not take", ["kind"]),
+        /// Outbox damage.
+        OutboxDamaged = counter("sightline_outbox_damaged_total", "Records that could no longer be read from the outbox's disk", ["kind"]),
+        /// Torn tails.
+        OutboxTorn = counter("sightline_outbox_torn_bytes_total", "Bytes of a torn tail that the start cut off: a power cut"),
+        /// Syncs.
+        OutboxSyncs = counter("sightline_outbox_syncs_total", "Files of the outbox that were synced"),
+        /// Disk.
+        OutboxFault = gauge("sightline_outbox_fault", "1 while the outbox's disk refuses something"),
         /// Archive messages.
         ArchiveMessages = counter("sightline_archive_messages_total", "Messages handed over on the archive lane"),
         /// Archive bytes.
@@ -65,7 +77,13 @@ daemon::metric_names! {
         /// In flight.
         ArchiveInflight = gauge("sightline_archive_inflight_bytes", "Bytes sent and not archived"),
         /// Foreign watermarks.
-        ForeignWatermarks = counter("sightline_watermarks_beyond_tail_total", "Watermarks beyond this log's tail"),
+        ForeignWatermarks = counter("sightline_watermarks_beyond_tail_total", "Watermarks beyond this log's tail: it was restored from a snapshot"),
+        /// Lower watermarks.
+        LoweredWatermarks = counter("sightline_watermarks_lowered_total", "Watermarks below an earlier one of the same lake: its tables were rolled back"),
+        /// Strangers.
+        Strangers = counter("sightline_watermarks_strangers_total", "Watermarks that show another living gateway of this name"),
+        /// Unreadable outbox.
+        OutboxUnreadable = counter("sightline_outbox_unreadable_total", "Times that the outbox could not be read and was tried again"),
         /// Live messages.
         LiveSent = counter("sightline_live_messages_total", "Messages handed over on the live lane"),
         /// Live drops.
@@ -167,15 +185,31 @@ impl AgentMetrics {
             let holding = shared.outbox.index(|index| index.holding(kind));
             self.gauge(Metric::OutboxRecords, &[kind.name()], (holding.next - holding.first) as f64);
         }
-        for (kind, dropped) in shared.outbox.dropped() {
-            self.metrics.counter(Metric::OutboxDropped, &[kind.name()]).set_total(dropped);
+        let counts = shared.outbox.counts();
+        let by_kind = [
+            (Metric::OutboxDropped, counts.dropped),
+            (Metric::OutboxLost, counts.lost),
+            (Metric::OutboxDamaged, counts.damaged),
+        ];
+        for (metric, counts) in by_kind {
+            for (kind, count) in counts {
+                self.metrics.counter(metric, &[kind.name()]).set_total(count);
+            }
         }
-        self.gauge(Metric::OutboxBytes, &[], shared.outbox.index(|index| index.bytes()) as f64);
+        self.metrics.counter(Metric::OutboxTorn, &[]).set_total(counts.torn_bytes);
+        self.metrics.counter(Metric::OutboxSyncs, &[]).set_total(counts.syncs);
+        let (backlog, disk) = shared.outbox.index(|index| (index.backlog_bytes(), index.bytes()));
+        self.gauge(Metric::OutboxBytes, &[], backlog as f64);
+        self.gauge(Metric::OutboxDiskBytes, &[], disk as f64);
+        self.gauge(Metric::OutboxFault, &[], f64::from(u8::from(shared.outbox.trouble().is_some())));
         let counts = &shared.archive.counts;
         self.total(Metric::ArchiveMessages, &[], &counts.messages);
         self.total(Metric::ArchiveBytes, &[], &counts.bytes);
         self.total(Metric::ArchiveRecords, &[], &counts.records);
-        self.total(Metric::ForeignWatermarks, &[], &counts.foreign_watermarks);
+        self.total(Metric::ForeignWatermarks, &[], &counts.beyond_tail);
+        self.total(Metric::LoweredWatermarks, &[], &counts.lowered);
+        self.total(Metric::Strangers, &[], &counts.strangers);
+        self.total(Metric::OutboxUnreadable, &[], &counts.unreadable);
         let (resends, inflight) = shared.archive.progress();
         self.metrics.counter(Metric::ArchiveResends, &[]).set_total(resends);
         self.gauge(Metric::ArchiveInflight, &[], inflight as f64);

@@ -175,15 +175,12 @@ pub struct About {
     pub region: RegionId,
     /// The model.
     pub model: ModelRef,
-    /// The camera's number.
-    pub tag: u16,
 }
 
 impl Region {
     fn about(&self) -> About {
         let shared = &self.plan.shared;
-        let tag = self.plan.camera.tag;
-        About { camera: shared.camera.clone(), region: shared.id.clone(), model: self.plan.model.clone(), tag }
+        About { camera: shared.camera.clone(), region: shared.id.clone(), model: self.plan.model.clone() }
     }
 
     /// Others read what is known now.
@@ -209,7 +206,8 @@ impl Region {
 pub fn header(identity: &Identity, kind: Kind, address: Address, about: &About, facts: &FrameFacts) -> Header {
     let mut header = identity.header(kind, address, facts.captured_at, facts.arrived);
     header.captured_source = facts.captured_source;
-    header.frame_id = Some(FrameId { epoch: address.epoch, camera: about.camera.clone(), counter: facts.counter });
+    let counter = identity.frames_from + facts.counter;
+    header.frame_id = Some(FrameId { epoch: address.epoch, camera: about.camera.clone(), counter });
     header.camera = Some(about.camera.clone());
     header.region = Some(about.region.clone());
     header.model = Some(about.model.clone());
@@ -287,7 +285,7 @@ impl Writer<'_> {
         let mut json = None;
         let about = region.about();
         let captured_at: Timestamp = seen.facts.captured_at;
-        let outcome = self.outbox.append(kind, captured_at, about.tag, seen.now, |address| {
+        let outcome = self.outbox.append(kind, captured_at, |address| {
             let header = header(self.identity, kind, address, &about, seen.facts);
             let record = frame::encode_record(&header, body(address), &[])?;
             json = if self.live.is_up() { live::flat(&record) } else { None };

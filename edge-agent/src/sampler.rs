@@ -231,7 +231,7 @@ impl SampleThread {
             bytes = record.len() as u64;
             Ok(record)
         };
-        self.outbox.append(Kind::Sample, job.facts.captured_at, job.about.tag, now, make)?;
+        self.outbox.append(Kind::Sample, job.facts.captured_at, make)?;
         self.budget.lock().unwrap_or_else(PoisonError::into_inner).spend(bytes, now);
         self.counts.kept.fetch_add(1, Ordering::Relaxed);
         self.counts.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -14,8 +14,6 @@ use crate::clock::{self, Mono};
 pub struct Camera {
     /// Its id.
     pub id: CameraId,
-    /// Its number in this process, the outbox's tag.
-    pub tag: u16,
     /// Its regions.
     pub regions: Vec<Arc<Region>>,
     /// Counters since the start.
@@ -90,7 +88,7 @@ pub struct RegionNow {
 
 impl Camera {
     /// A camera that has not begun. `changed` is told of every change of state.
-    pub fn new(id: CameraId, tag: u16, regions: Vec<Arc<Region>>, changed: Arc<Notify>) -> Self {
+    pub fn new(id: CameraId, regions: Vec<Arc<Region>>, changed: Arc<Notify>) -> Self {
         let state = CameraState {
             presence: Presence::Offline,
             reason: Some("starting".into()),
@@ -99,7 +97,6 @@ impl Camera {
         };
         Self {
             id,
-            tag,
             regions,
             counts: CameraCounts::default(),
             size: AtomicU64::new(0),

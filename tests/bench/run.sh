@@ -16,7 +16,7 @@ if [ ! -e "$venv/.ready" ]; then
 fi
 
 missed=()
-for bench in preprocess pipeline latency memory; do
+for bench in preprocess pipeline latency outbox memory; do
   say "$bench"
   "target/release/bench-$bench" || missed+=("$bench")
 done

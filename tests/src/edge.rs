@@ -21,6 +21,7 @@ pub struct Edge {
     pub state: PathBuf,
     /// Its ready line.
     pub ready: Value,
+    config: PathBuf,
 }
 
 impl Edge {
@@ -33,12 +34,21 @@ impl Edge {
     /// Starts an agent whose configuration names its broker.
     pub fn start_alone(folder: &Path, config: Config) -> Result<Self> {
         let config = with_defaults(config)?.write(folder, "edge.toml")?;
-        let state = folder.join("edge");
+        Self::start_with(&folder.join("edge"), &config)
+    }
+
+    fn start_with(state: &Path, config: &Path) -> Result<Self> {
         let mut command = Process::command("sightline-edge")?;
-        command.arg("run").arg("--config").arg(&config).arg("--state").arg(&state);
+        command.arg("run").arg("--config").arg(config).arg("--state").arg(state);
         let mut process = Process::start("sightline-edge", &mut command)?;
         let ready = process.ready()?;
-        Ok(Self { process, state, ready })
+        Ok(Self { process, state: state.to_owned(), ready, config: config.to_owned() })
+    }
+
+    /// Kills the process with SIGKILL, and starts it again on the same state.
+    pub fn kill_and_restart(mut self) -> Result<Self> {
+        self.process.kill()?;
+        Self::start_with(&self.state, &self.config)
     }
 
     /// The client of its admin address.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
+mod agent_killed;
 mod agent_life;
 mod archive_garbage;
 mod bad_input;

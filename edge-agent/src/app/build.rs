@@ -35,7 +35,7 @@ use crate::{
     intake::{Intake, RegionIntake},
     live::{Board, JSON, Live},
     metrics::AgentMetrics,
-    outbox::{GapWriter, Outbox},
+    outbox::{Bound, GapWriter, Now, OpenError, Opener, Outbox, Settings, disk::Folder},
     records::{Recorder, RegionRecords},
     sampler::{self, Samples, Snapshots},
     state,
@@ -76,6 +76,14 @@ pub enum BuildError {
     /// The broker's address or certificates.
     #[error("the MQTT session cannot be set up")]
     Mqtt(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The outbox's folder.
+    #[error("outbox folder {}: {source}", .path.display())]
+    Outbox {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: OpenError,
+    },
     /// The system has no random numbers.
     #[error("no random number for a new epoch: {0}")]
     Random(String),
@@ -86,6 +94,7 @@ impl BuildError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::State(error) => error.exit_code(),
+            Self::Outbox { .. } => exit::STATE_UNUSABLE,
             Self::Model(_) | Self::Gstreamer(_) | Self::Listen(_) => exit::MISSING,
             _ => exit::FAILURE,
         }
@@ -108,9 +117,9 @@ impl App {
         let models::Ready { loaded: packages, models, engines } =
             models::load(&config).map_err(|error| BuildError::Model(Box::new(error)))?;
         let listener = daemon::listen::bind(config.admin.listen, "admin.listen")?;
-        let identity = Identity::new(config.site.clone(), config.gateway.clone());
-        let epoch = new_epoch().map_err(|error| BuildError::Random(error.to_string()))?;
-        let outbox = Arc::new(Outbox::new(epoch, config.outbox.max_bytes.get(), gap_writer(identity.clone())));
+        let mut identity = Identity::new(config.site.clone(), config.gateway.clone());
+        let outbox = Arc::new(open_outbox(&config.outbox, &state, &identity)?);
+        identity.frames_from = outbox.frames_from();
         let live = Arc::new(Live::default());
         let budget = spent::read(state.path(), config.samples.budget_per_day.get(), &identity.boot_id);
         let budget = Arc::new(Mutex::new(budget));
@@ -125,6 +134,7 @@ impl App {
         let limits = Limits {
             window_bytes: config.outbox.window.get(),
             message_max: config.mqtt.archive_message_max.len(),
+            newest_share: config.outbox.newest_share,
             ..Limits::default()
         };
         let cameras = regions.cameras.clone();
@@ -187,6 +197,23 @@ fn name_missing_elements(config: &Config) {
     }
 }
 
+fn open_outbox(config: &config::Outbox, state: &StateDir, identity: &Identity) -> Result<Outbox, BuildError> {
+    let path = state.folder("outbox")?;
+    let opener = Opener {
+        disk: Arc::new(Folder::new(&path)),
+        settings: Settings {
+            bound: Bound { max_bytes: config.max_bytes.get(), max_age: config.max_age.get() },
+            segment_bytes: config.segment_bytes(),
+        },
+        owner: &identity.principal(),
+        fresh: new_epoch().map_err(|error| BuildError::Random(error.to_string()))?,
+        gap_writer: gap_writer(identity.clone()),
+        now: Now::read(),
+    };
+    let log = opener.open().map_err(|source| BuildError::Outbox { path, source })?;
+    Ok(Outbox::new(log, config.sync.get()))
+}
+
 fn gap_writer(identity: Identity) -> GapWriter {
     Box::new(move |address, gap| {
         let captured_at = gap.captured_to.unwrap_or_else(crate::clock::wall);
@@ -234,7 +261,7 @@ impl<'a> Regions<'a> {
                 own.push(shared.clone());
                 all.push(Planned { camera: number, config: region, shared, model });
             }
-            cameras.push(Arc::new(state::Camera::new(id.clone(), number as u16, own, changed.clone())));
+            cameras.push(Arc::new(state::Camera::new(id.clone(), own, changed.clone())));
         }
         Self { cameras, regions: all }
     }

@@ -38,7 +38,8 @@ pub async fn run(running: Running, reason: Reason) -> Ended {
     let config = shared.config.shutdown.clone();
     pipelines.stop.set();
     let wait = |tasks: Tasks, bound: Duration| async move { all(tasks, bound).await };
-    let (cameras, engine, samples) = (pipelines.cameras, pipelines.engine, pipelines.samples);
+    let (cameras, engine, samples, syncer) = (pipelines.cameras, pipelines.engine, pipelines.samples, pipelines.outbox);
+    let outbox = shared.outbox.clone();
     let queue = shared.queue.clone();
     let s = Duration::from_secs;
     let last_documents = {
@@ -61,6 +62,10 @@ pub async fn run(running: Running, reason: Reason) -> Ended {
             config.archive_wait.get() + s(1),
             archive(shared.clone(), session.clone(), config.archive_wait.get()),
         )
+        .step("outbox", s(10), async move {
+            outbox.stop_syncer();
+            all(syncer, s(10)).await
+        })
         .step("broker", s(5), goodbye(shared.clone(), session, state.path().to_owned()))
         .step("tasks", s(2), async move {
             end.cancel();
@@ -95,22 +100,25 @@ async fn all(tasks: Tasks, bound: Duration) -> Result<(), BoxError> {
     if left.is_empty() { Ok(()) } else { Err(format!("did not end: {}", left.join(", ")).into()) }
 }
 
-/// Waits until the hub has everything. A broker that is away may be back in time: links break and brokers restart.
+/// Waits until the hub has everything. A broker that is away may be back in time: links break and brokers restart. What is
+/// left then waits in the outbox.
 async fn archive(shared: Arc<Shared>, session: link::Session, bound: Duration) -> Result<(), BoxError> {
     shared.archive.drain();
     let deadline = tokio::time::Instant::now() + bound;
     while !shared.archive.is_archived() {
         if tokio::time::Instant::now() >= deadline {
-            if !session.is_up() {
-                return Err("the broker is not connected; what is left is lost with this process".into());
-            }
-            let left: u64 = shared.outbox.holds().values().map(|h| h.next - h.first).sum();
-            tracing::warn!(left, "the hub has not archived everything; what is left is lost with this process");
+            let why =
+                if session.is_up() { "the hub has not archived everything" } else { "the broker is not connected" };
+            tracing::info!(left = left(&shared), why, "what is left stays in the outbox");
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+fn left(shared: &Shared) -> u64 {
+    shared.outbox.holds().values().map(|h| h.next - h.first).sum()
 }
 
 /// Last retained documents and the status, then the end of the session.

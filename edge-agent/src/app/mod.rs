@@ -231,6 +231,7 @@ pub(crate) struct Pipelines {
     pub cameras: Tasks,
     pub engine: Tasks,
     pub samples: Tasks,
+    pub outbox: Tasks,
 }
 
 fn start_pipelines(
@@ -243,8 +244,15 @@ fn start_pipelines(
     pulse: Pulse,
 ) -> Result<Pipelines, std::io::Error> {
     let tasks = || Tasks::new(stop.clone());
-    let pipelines = Pipelines { stop: camera::Stop::default(), cameras: tasks(), engine: tasks(), samples: tasks() };
+    let stop_cameras = camera::Stop::default();
+    let (cameras_tasks, engine, samples, outbox) = (tasks(), tasks(), tasks(), tasks());
+    let pipelines = Pipelines { stop: stop_cameras, cameras: cameras_tasks, engine, samples, outbox };
     type Never = std::convert::Infallible;
+    let syncer = shared.outbox.clone();
+    pipelines.outbox.spawn_thread("outbox", Kind::Critical, move || {
+        syncer.run_syncer();
+        Ok::<(), Never>(())
+    })?;
     pipelines.samples.spawn_thread("samples", Kind::BestEffort, move || {
         sample_thread.run();
         Ok::<(), Never>(())

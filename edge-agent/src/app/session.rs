@@ -112,7 +112,7 @@ impl Connection {
             engine: Some(engine_text(&shared.engines)),
             epoch: Some(shared.outbox.epoch()),
             holds: shared.outbox.holds(),
-            archived: None,
+            archived: shared.outbox.seen_watermark(),
         };
         self.put(Topic::Status(shared.identity.principal()), &status);
     }

@@ -189,8 +189,9 @@ impl Status {
     fn health(&mut self, now: Mono, ending: bool) {
         let online: Vec<_> = self.shared.cameras.iter().map(|c| c.state().presence == Presence::Online).collect();
         let cameras = self.shared.cameras.iter().zip(online).map(|(c, online)| (c.id.to_string(), online));
-        let engine = (String::from("engine"), self.shared.engine.failing().is_empty());
-        let alarm: Vec<(String, bool)> = cameras.chain([engine]).collect();
+        let engine = ("engine".to_owned(), self.shared.engine.failing().is_empty());
+        let disk = ("outbox".to_owned(), self.shared.outbox.trouble().is_none());
+        let alarm: Vec<(String, bool)> = cameras.chain([engine, disk]).collect();
         if now < self.health_due && alarm == self.alarm && !ending {
             return;
         }
@@ -199,7 +200,7 @@ impl Status {
         let health = self.make_health(now);
         let (shared, at) = (&self.shared, clock::wall());
         let mut json = None;
-        let appended = shared.outbox.append(Kind::Health, at, 0, now, |address| {
+        let appended = shared.outbox.append(Kind::Health, at, |address| {
             let header = shared.identity.header(Kind::Health, address, at, now);
             let record = frame::encode_record(&header, &health, &[])?;
             json = live::flat(&record);
@@ -231,8 +232,9 @@ impl Status {
             engine: engine_text(&shared.engines),
             engine_reason: reasons.join("; "),
             backlog_records: health::backlog(&shared.outbox.holds()),
-            backlog_bytes: shared.outbox.index(|index| index.bytes()),
+            backlog_bytes: shared.outbox.index(|index| index.backlog_bytes()),
             dropped: self.dropped(),
+            outbox: shared.outbox.trouble(),
             cameras: ids.zip(look.cameras).collect(),
         }
     }
@@ -249,7 +251,10 @@ impl Status {
             ("sample_busy".to_owned(), shared.samples.dropped.load(Ordering::Relaxed)),
             ("sample_budget".to_owned(), shared.samples.over_budget.load(Ordering::Relaxed)),
         ]);
-        dropped.extend(shared.outbox.dropped().into_iter().map(|(kind, n)| (format!("outbox_{kind}"), n)));
+        let counts = shared.outbox.counts();
+        for (what, counts) in [("outbox", counts.dropped), ("disk", counts.lost), ("damaged", counts.damaged)] {
+            dropped.extend(counts.into_iter().map(|(kind, n)| (format!("{what}_{kind}"), n)));
+        }
         dropped.retain(|_, n| *n > 0);
         dropped
     }

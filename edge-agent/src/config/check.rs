@@ -13,12 +13,7 @@ impl daemon::config::Config for Config {
         if !(1..=100).contains(&self.samples.jpeg_quality) {
             problems.add("samples.jpeg_quality", "must lie between 1 and 100");
         }
-        if self.outbox.max_bytes.get() < 1 << 20 {
-            problems.add("outbox.max_bytes", "must be at least 1MiB");
-        }
-        if self.outbox.window.get() < self.mqtt.archive_message_max.get() {
-            problems.add("outbox.window", "must be at least mqtt.archive_message_max");
-        }
+        self.check_outbox(problems);
         if self.health.interval.get().is_zero() {
             problems.add("health.interval", "must be longer than 0s");
         }
@@ -48,6 +43,28 @@ impl Config {
         }
         if !(1 << 10..=8 << 20).contains(&self.mqtt.archive_message_max.get()) {
             problems.add("mqtt.archive_message_max", "must lie between 1KiB and 8MiB");
+        }
+    }
+
+    fn check_outbox(&self, problems: &mut Problems) {
+        let outbox = &self.outbox;
+        if outbox.max_bytes.get() < 1 << 20 {
+            problems.add("outbox.max_bytes", "must be at least 1MiB");
+        }
+        if outbox.max_age.get().as_secs() < 60 {
+            problems.add("outbox.max_age", "must be at least 1m");
+        }
+        if !(64 << 10..=256 << 20).contains(&outbox.segment.get()) {
+            problems.add("outbox.segment", "must lie between 64KiB and 256MiB");
+        }
+        if !(10..=10_000).contains(&outbox.sync.get().as_millis()) {
+            problems.add("outbox.sync", "must lie between 10ms and 10s");
+        }
+        if outbox.window.get() < self.mqtt.archive_message_max.get() {
+            problems.add("outbox.window", "must be at least mqtt.archive_message_max");
+        }
+        if !(0.0..=1.0).contains(&outbox.newest_share) {
+            problems.add("outbox.newest_share", "must lie between 0 and 1");
         }
     }
 

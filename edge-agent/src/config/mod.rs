@@ -106,10 +106,18 @@ pub struct Samples {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outbox {
-    /// Bytes of records that wait to be archived; over it the oldest samples go first.
+    /// Bytes on disk of records that wait to be archived; over it the oldest samples go first.
     pub max_bytes: Bytes,
+    /// How long a record may wait.
+    pub max_age: Span,
+    /// A segment of the log is sealed at this size; at most a sixteenth of `max_bytes`.
+    pub segment: Bytes,
+    /// How often predictions, samples and health are synced to disk; events and gaps are at once.
+    pub sync: Span,
     /// Bytes that may be sent and not yet archived.
     pub window: Bytes,
+    /// The newest records' share of the line while there is a backlog, 0 to 1.
+    pub newest_share: f64,
 }
 
 /// Health records.
@@ -184,7 +192,22 @@ impl Default for Samples {
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { max_bytes: Bytes::mib(64), window: Bytes::mib(16) }
+        Self {
+            max_bytes: Bytes::mib(1024),
+            max_age: Span::from_secs(30 * 86_400),
+            segment: Bytes::mib(4),
+            sync: Span::from_millis(200),
+            // More than the 32 MiB at which the hub flushes before its interval is over.
+            window: Bytes::mib(64),
+            newest_share: 0.5,
+        }
+    }
+}
+
+impl Outbox {
+    /// The size at which a segment is sealed: a bound of few segments would drop much at once.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment.get().min(self.max_bytes.get() / 16)
     }
 }
 

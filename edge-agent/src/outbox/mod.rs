@@ -1,68 +1,107 @@
-//! The outbox: every record waits here until the hub says that it is archived. Policy: *hold*, within a bound of bytes.
+//! The outbox: every record waits here, on disk, until the hub says that it is archived. Policy: *hold*, within a bound of
+//! bytes and age.
 //!
-//! Records are numbered `(epoch, kind, seq)` without holes. Over the bound the oldest samples go first, then health,
-//! predictions, and events last; each loss becomes a gap record, and gap records are never dropped. What is on which
-//! side of the bound is decided by [`Index`], a pure machine; this module keeps the bytes beside it, in memory, with a
-//! new epoch at each start. A disk can stand behind the same interface.
+//! Records are numbered `(epoch, kind, seq)` without holes and written to a segment log of each kind ([`log`]); what is on
+//! which side of every bound is decided by [`Index`], a pure machine. Over the bound the oldest samples go first, then
+//! health, predictions, and events last; each loss becomes a gap record, and gap records are never dropped. A record is
+//! written before [`Outbox::append`] returns, so a killed agent loses nothing; it is synced by the syncer's thread, events
+//! and gaps at once, the rest together every so often, and only what is synced is offered to the uplink.
 
+pub mod disk;
+pub mod log;
+pub mod recover;
+pub mod segment;
+
+mod carry;
+mod gaps;
 mod index;
+mod load;
+mod mend;
+mod outage;
+mod ranges;
+mod scan;
+mod superblock;
+mod sync;
+mod syncer;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use contract::{
-    Epoch, Gap, Kind, Timestamp,
+    Epoch, Kind, Timestamp,
     archived::ArchivedKind,
     frame::{self, Address},
-    live::Holding,
+    live::{Holding, SeenWatermark},
 };
 use tokio::sync::Notify;
 
-pub use index::{Dropped, Entry, Index, KINDS};
-
-use crate::clock::Mono;
-
-/// Why a record was not taken.
-#[derive(Debug, thiserror::Error)]
-#[error("append {kind} record to the outbox")]
-pub struct AppendError {
-    kind: Kind,
-    source: frame::Error,
-}
-
-/// What a gap record's header needs that only the gateway knows: makes the whole record for a gap at an address.
-pub type GapWriter = Box<dyn Fn(Address, &Gap) -> Result<Vec<u8>, frame::Error> + Send + Sync>;
+pub use index::{Bound, Index, KINDS, LOADED, Look, Segment, slot};
+pub use log::{AppendError, Counts, GapWriter, Log, Now, Settings};
+pub use ranges::Ranges;
+pub use recover::{OpenError, Opener};
+pub use scan::Span;
+pub use superblock::Known;
+pub use sync::Unsynced;
 
 /// The records that are not archived yet. Shared by all who make records and by the uplink.
 pub struct Outbox {
-    epoch: Epoch,
-    inner: Mutex<Inner>,
+    log: Mutex<Log>,
     appended: Notify,
-    gap_writer: GapWriter,
+    bell: syncer::Bell,
 }
 
-struct Inner {
-    index: Index,
-    bytes: BTreeMap<Kind, VecDeque<Bytes>>,
-    dropped: BTreeMap<Kind, u64>,
+/// Why records could not be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk does not give them.
+    #[error("read {kind} records from the outbox")]
+    Disk {
+        /// Their kind.
+        kind: Kind,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// They are not what was written.
+    #[error("{kind} records in the outbox are damaged")]
+    Damaged {
+        /// Their kind.
+        kind: Kind,
+        /// What is wrong.
+        source: frame::Error,
+    },
+}
+
+/// A piece of a segment's file.
+struct Piece {
+    file: Arc<dyn disk::File>,
+    first: u64,
+    at: u64,
+    len: usize,
 }
 
 impl Outbox {
-    /// An empty outbox of a new log.
-    pub fn new(epoch: Epoch, max_bytes: u64, gap_writer: GapWriter) -> Self {
-        let inner = Inner { index: Index::new(max_bytes), bytes: BTreeMap::new(), dropped: BTreeMap::new() };
-        Self { epoch, inner: Mutex::new(inner), appended: Notify::new(), gap_writer }
+    /// Around an open log; records that may wait for company are synced this often.
+    pub fn new(log: Log, sync_every: Duration) -> Self {
+        Self { log: Mutex::new(log), appended: Notify::new(), bell: syncer::Bell::new(sync_every) }
     }
 
-    /// The log's epoch.
+    /// The log's epoch; another one after the log was found restored.
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        self.lock().epoch()
     }
 
-    /// Numbers a record, makes it and keeps it. `tag` comes back in [`Entry::tag`]; `make` sees the record's address.
+    /// Where this run counts a camera's frames from.
+    pub fn frames_from(&self) -> u64 {
+        self.lock().frames_from()
+    }
+
+    /// Numbers a record, makes it and writes it; `make` sees its address. What the disk does not take is lost, counted, and
+    /// named by a gap later.
     ///
     /// # Errors
     /// What `make` returns; then no number is used up.
@@ -70,36 +109,24 @@ impl Outbox {
         &self,
         kind: Kind,
         captured_at: Timestamp,
-        tag: u16,
-        now: Mono,
         make: impl FnOnce(Address) -> Result<Vec<u8>, frame::Error>,
     ) -> Result<u64, AppendError> {
-        let seq = {
-            let mut inner = self.lock();
-            let seq = inner.push(self.epoch, kind, captured_at, tag, now, make)?;
-            for dropped in inner.index.make_room() {
-                inner.forget(&dropped);
-                // A gap that cannot be written would leave a hole that nobody explains; it is small and cannot be too long.
-                let gap = gap_of(self.epoch, &dropped);
-                inner.push(self.epoch, Kind::Gap, captured_at, 0, now, |a| (self.gap_writer)(a, &gap))?;
-            }
-            seq
-        };
-        // Whoever sends looks every few hundred milliseconds anyway; a frame is not worth waking a thread for.
-        if matches!(kind, Kind::Event | Kind::Gap) {
-            self.appended.notify_one();
+        let seq = self.lock().append(kind, captured_at, Now::read(), make)?;
+        // A frame is not worth waking a thread for.
+        if kind == Kind::Event {
+            self.bell.ring();
         }
         Ok(seq)
     }
 
-    /// Waits until something urgent was appended since the last wait: an event or a gap.
+    /// Waits until something became durable since the last wait.
     pub async fn appended(&self) {
         self.appended.notified().await;
     }
 
-    /// Wakes whoever waits in [`Outbox::appended`].
-    pub fn wake(&self) {
-        self.appended.notify_one();
+    /// Acts on the log itself: for simulators, which have no syncer and a clock of their own.
+    pub fn log<T>(&self, act: impl FnOnce(&mut Log) -> T) -> T {
+        act(&mut self.lock())
     }
 
     /// Looks at the index.
@@ -107,26 +134,119 @@ impl Outbox {
         look(&self.lock().index)
     }
 
-    /// The bytes of a record that is still held.
-    pub fn read(&self, kind: Kind, seq: u64) -> Option<(Entry, Bytes)> {
-        let inner = self.lock();
-        let entry = *inner.index.get(kind, seq)?;
-        let at = usize::try_from(seq - inner.index.holding(kind).first).ok()?;
-        Some((entry, inner.bytes.get(&kind)?.get(at)?.clone()))
+    /// Finds out where a segment's records lie: reads it through, outside the lock.
+    ///
+    /// # Errors
+    /// The disk does not give any of it.
+    pub fn load(&self, kind: Kind, first: u64) -> Result<(), ReadError> {
+        let failed = |source| ReadError::Disk { kind, source };
+        let (file, wanted) = self.lock().begin_load(kind, first).map_err(failed)?;
+        let bytes = disk::read_leniently(&*file).map_err(failed)?;
+        let scan = scan::scan(&bytes, wanted);
+        self.lock().loaded(kind, first, scan, Now::read());
+        self.bell.ring();
+        Ok(())
     }
 
-    /// Deletes what the watermark passed, marks what it names beyond.
-    pub fn archived(&self, kind: Kind, mark: &ArchivedKind) {
-        let mut inner = self.lock();
-        let deleted = inner.index.archived(kind, mark);
-        if let Some(bytes) = inner.bytes.get_mut(&kind) {
-            bytes.drain(..deleted.min(bytes.len()));
+    /// One message with these records: the magic number and the bytes of the file. Records that went meanwhile are left out.
+    ///
+    /// # Errors
+    /// What lies on the disk is not what was written, or cannot be read; the segment is looked through again.
+    pub fn bundle(&self, kind: Kind, seqs: &[u64]) -> Result<Bytes, ReadError> {
+        let pieces = self.pieces(kind, seqs);
+        let mut message = Vec::with_capacity(frame::MAGIC.len() + pieces.iter().map(|piece| piece.len).sum::<usize>());
+        message.extend_from_slice(frame::MAGIC);
+        let read = pieces.iter().try_for_each(|piece| {
+            let at = message.len();
+            message.resize(at + piece.len, 0);
+            piece.file.read_at(&mut message[at..], piece.at).map_err(|source| ReadError::Disk { kind, source })
+        });
+        let sound = || {
+            frame::frames(&message)
+                .find_map(Result::err)
+                .map_or(Ok(()), |source| Err(ReadError::Damaged { kind, source }))
+        };
+        match read.and_then(|()| sound()) {
+            Ok(()) => Ok(message.into()),
+            Err(error) => {
+                let spoiled = self.spoiled(kind, seqs);
+                self.lock().unreadable(kind, &spoiled, Now::read());
+                self.bell.ring();
+                Err(error)
+            }
         }
     }
 
-    /// Forgets marks beyond `upto`: another lake does not have what the old one had.
-    pub fn forget_marks(&self) {
-        self.lock().index.forget_marks();
+    /// Those of the records that cannot be read back.
+    fn spoiled(&self, kind: Kind, seqs: &[u64]) -> Vec<u64> {
+        let sound = |seq: &u64| {
+            self.pieces(kind, &[*seq]).first().is_some_and(|piece| {
+                let mut bytes = vec![0; piece.len];
+                piece.file.read_at(&mut bytes, piece.at).is_ok() && frame::first_frame(&bytes).is_ok()
+            })
+        };
+        seqs.iter().filter(|seq| !sound(seq)).copied().collect()
+    }
+
+    /// Where these records lie, neighbours together.
+    fn pieces(&self, kind: Kind, seqs: &[u64]) -> Vec<Piece> {
+        let mut log = self.lock();
+        let mut pieces: Vec<Piece> = Vec::new();
+        for seq in seqs {
+            let Some(first) = log.index.segment_of(kind, *seq).map(|s| s.first) else { continue };
+            let Look::Here(span) = log.index.look(kind, *seq) else { continue };
+            let (at, len) = (u64::from(span.at), span.len as usize);
+            if let Some(last) = pieces.last_mut().filter(|p| p.first == first && p.at + p.len as u64 == at) {
+                last.len += len;
+            } else if let Ok(file) = log.file(kind, first) {
+                pieces.push(Piece { file, first, at, len });
+            }
+        }
+        pieces
+    }
+
+    /// A record and where it belongs; `None` when it is held no longer.
+    ///
+    /// # Errors
+    /// As [`Outbox::bundle`].
+    pub fn record(&self, kind: Kind, seq: u64) -> Result<Option<(Address, Bytes)>, ReadError> {
+        let bundle = self.bundle(kind, &[seq])?;
+        let payload = frame::frames(&bundle).find_map(Result::ok).map(|f| (f.address, bundle.slice_ref(f.payload)));
+        Ok(payload)
+    }
+
+    /// Applies a watermark of this log.
+    pub fn archived(&self, kind: Kind, mark: &ArchivedKind) {
+        self.lock().archived(kind, mark, Now::read());
+        self.bell.ring();
+    }
+
+    /// Another lake than before: it has none of what the old one had.
+    pub fn forget_marks(&self, lake: (String, String)) {
+        self.lock().forget_marks(lake, Now::read());
+    }
+
+    /// The hub knows more of this log than is here: it was restored from a snapshot. A new epoch begins, and what the hub
+    /// does not have is written again under it. Whether that succeeded.
+    pub fn restored(&self, fresh: Epoch, marks: &BTreeMap<Kind, ArchivedKind>) -> bool {
+        let now = Now::read();
+        let mut log = self.lock();
+        let begun = log.begin_epoch(fresh, marks, now);
+        if let Err(error) = &begun {
+            log.failed(error, now);
+        }
+        begun.is_ok()
+    }
+
+    /// What the hub has said so far.
+    pub fn known(&self) -> Known {
+        self.lock().superblock.known.clone()
+    }
+
+    /// The same, for the gateway's status.
+    pub fn seen_watermark(&self) -> Option<SeenWatermark> {
+        let Known { lake, upto } = self.known();
+        lake.map(|(lake, incarnation)| SeenWatermark { lake, incarnation, upto })
     }
 
     /// What is held of each kind.
@@ -134,102 +254,17 @@ impl Outbox {
         self.index(|index| KINDS.iter().map(|kind| (*kind, index.holding(*kind))).collect())
     }
 
-    /// Records that the bound has dropped, by kind.
-    pub fn dropped(&self) -> BTreeMap<Kind, u64> {
-        self.lock().dropped.clone()
+    /// What happened since the start.
+    pub fn counts(&self) -> Counts {
+        self.lock().counts.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inner {
-    fn push(
-        &mut self,
-        epoch: Epoch,
-        kind: Kind,
-        captured_at: Timestamp,
-        tag: u16,
-        now: Mono,
-        make: impl FnOnce(Address) -> Result<Vec<u8>, frame::Error>,
-    ) -> Result<u64, AppendError> {
-        let seq = self.index.holding(kind).next;
-        let record =
-            make(Address { epoch, kind: kind.number(), seq }).map_err(|source| AppendError { kind, source })?;
-        let entry = Entry { len: record.len() as u32, appended: now, captured_at, tag, archived: false };
-        self.index.append(kind, entry);
-        self.bytes.entry(kind).or_default().push_back(record.into());
-        Ok(seq)
+    /// What is wrong with the disk, while something is.
+    pub fn trouble(&self) -> Option<String> {
+        self.lock().fault.as_ref().map(|outage| outage.text.clone())
     }
 
-    fn forget(&mut self, dropped: &Dropped) {
-        let count = (dropped.to - dropped.from) as usize;
-        if let Some(bytes) = self.bytes.get_mut(&dropped.kind) {
-            bytes.drain(..count.min(bytes.len()));
-        }
-        *self.dropped.entry(dropped.kind).or_default() += dropped.to - dropped.from;
-    }
-}
-
-fn gap_of(epoch: Epoch, dropped: &Dropped) -> Gap {
-    Gap {
-        kind: dropped.kind,
-        epoch,
-        from: dropped.from,
-        to: dropped.to,
-        count: dropped.to - dropped.from,
-        reason: "overflow".into(),
-        detail: Some("the outbox was full; raise [outbox] max_bytes, or mend the way to the hub".into()),
-        captured_from: Some(dropped.captured_from),
-        captured_to: Some(dropped.captured_to),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outbox(max: u64) -> Outbox {
-        Outbox::new(Epoch(7), max, Box::new(|_, gap| Ok(serde_json::to_vec(gap).unwrap())))
-    }
-
-    fn append(outbox: &Outbox, kind: Kind, bytes: usize) -> u64 {
-        outbox.append(kind, Timestamp(1), 0, Mono(1), |_| Ok(vec![0; bytes])).unwrap()
-    }
-
-    #[test]
-    fn numbers_are_dense_and_a_failed_record_uses_none() {
-        let outbox = outbox(1000);
-        assert_eq!((append(&outbox, Kind::Event, 10), append(&outbox, Kind::Event, 10)), (0, 1));
-        let failed = outbox.append(Kind::Event, Timestamp(1), 0, Mono(1), |_| Err(frame::Error::TooLong { bytes: 1 }));
-        assert!(failed.is_err());
-        assert_eq!((append(&outbox, Kind::Event, 10), append(&outbox, Kind::Health, 10)), (2, 0));
-    }
-
-    #[test]
-    fn the_watermark_deletes_and_ranges_only_mark() {
-        let outbox = outbox(1000);
-        for _ in 0..5 {
-            append(&outbox, Kind::Prediction, 10);
-        }
-        outbox.archived(Kind::Prediction, &ArchivedKind { upto: 2, ranges: vec![[3, 4]] });
-        assert_eq!(outbox.holds()[&Kind::Prediction], Holding { first: 2, next: 5 });
-        assert!(outbox.read(Kind::Prediction, 1).is_none() && outbox.read(Kind::Prediction, 3).unwrap().0.archived);
-        outbox.forget_marks();
-        assert!(!outbox.read(Kind::Prediction, 3).unwrap().0.archived);
-    }
-
-    #[test]
-    fn over_the_bound_samples_go_first_and_leave_a_gap() {
-        let outbox = outbox(1000);
-        append(&outbox, Kind::Event, 300);
-        append(&outbox, Kind::Sample, 400);
-        append(&outbox, Kind::Prediction, 200);
-        append(&outbox, Kind::Prediction, 200);
-        assert_eq!(outbox.holds()[&Kind::Sample], Holding { first: 1, next: 1 });
-        let gap: Gap = serde_json::from_slice(&outbox.read(Kind::Gap, 0).unwrap().1).unwrap();
-        assert_eq!((gap.kind, gap.from, gap.to, gap.count), (Kind::Sample, 0, 1, 1));
-        assert_eq!(outbox.dropped()[&Kind::Sample], 1);
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,40 +3,55 @@
 //! The window is counted in bytes that are sent but not archived: a broker's acknowledgement is no back-pressure. After a
 //! reconnection, or a time without progress of the watermark, everything that is not archived is sent again; numbers
 //! make a second arrival harmless. Policy: *hold*.
+//!
+//! A kind with a backlog has two cursors: one goes through the backlog, one through the newest records, and while both have
+//! something to send they share the line by a ratio, so that today is not delayed by yesterday. Only records that are
+//! durable in the outbox are sent: else a power cut would leave the hub with numbers that this log gives out again.
 
-pub mod bundle;
+pub mod flight;
+pub mod fragments;
 pub mod watermark;
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use contract::{Kind, archived::ArchivedKind, frame};
 
+use self::flight::Flight;
 use crate::{
     clock::Mono,
-    outbox::{Index, KINDS},
+    outbox::{Index, KINDS, Look, Ranges, slot},
 };
 
+/// Segments between a cursor and the newest record that make a backlog of what lies between.
+const BACKLOG_SEGMENTS: usize = 2;
+
+/// The part of the window that a backlog leaves to the newest records.
+const RESERVED: u64 = 8;
+
 /// The bounds that somebody chose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Bytes sent and not archived.
     pub window_bytes: u64,
     /// Longest message on the archive lane.
     pub message_max: usize,
-    /// How long a record may wait for others to share its message; events and gaps do not wait.
-    pub linger: Duration,
+    /// The newest records' share of the line while there is a backlog, 0 to 1.
+    pub newest_share: f64,
     /// Without progress of the watermark for this long, everything is sent again; doubled each time, up to ten times it.
     pub patience: Duration,
+    /// After a connection the retained watermark may take this long; what it names need not be sent.
+    pub greeting: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            window_bytes: 16 << 20,
+            window_bytes: 64 << 20,
             message_max: frame::MESSAGE_MAX,
-            linger: Duration::from_millis(250),
+            newest_share: 0.5,
             // Three times the hub's flush interval of 10 s.
             patience: Duration::from_secs(30),
+            greeting: Duration::from_millis(500),
         }
     }
 }
@@ -58,7 +73,14 @@ pub enum Action {
         /// Its number.
         seq: u64,
     },
-    /// Nothing before this moment, unless something is appended, archived or connected.
+    /// Find out where a segment's records lie, then ask again.
+    Load {
+        /// The segment's kind.
+        kind: Kind,
+        /// Its first number.
+        first: u64,
+    },
+    /// Nothing before this moment, unless something becomes durable, is archived or connected.
     Wait(Option<Mono>),
 }
 
@@ -67,21 +89,34 @@ pub enum Action {
 pub struct Uplink {
     limits: Limits,
     connected: bool,
-    draining: bool,
+    /// The watermark that a connection brings may still come.
+    greeting_until: Option<Mono>,
     turn: usize,
     lanes: [Lane; KINDS.len()],
-    inflight_bytes: u64,
+    /// How far the newest records are ahead of their share, in bytes.
+    ahead: f64,
     progress: Mono,
     patience: Duration,
     resends: u64,
+    removals: u64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Lane {
-    /// The next number to send.
+    /// The next number to send; of the backlog, where there is one.
     cursor: u64,
-    /// Sent and not archived: number and length, ascending.
-    inflight: VecDeque<(u64, u32)>,
+    /// The next of the newest numbers, where there is a backlog.
+    newest: Option<u64>,
+    /// What was sent ahead of the backlog.
+    sent_ahead: Ranges,
+    flight: Flight,
+}
+
+/// Which of a lane's cursors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Newest,
+    Backlog,
 }
 
 impl Uplink {
@@ -90,13 +125,14 @@ impl Uplink {
         Self {
             limits,
             connected: false,
-            draining: false,
+            greeting_until: None,
             turn: 0,
             lanes: Default::default(),
-            inflight_bytes: 0,
+            ahead: 0.0,
             progress: Mono(0),
             patience: limits.patience,
             resends: 0,
+            removals: 0,
         }
     }
 
@@ -104,6 +140,7 @@ impl Uplink {
     pub fn connected(&mut self, now: Mono) {
         self.connected = true;
         self.patience = self.limits.patience;
+        self.greeting_until = Some(now.after(self.limits.greeting));
         self.rewind(now);
     }
 
@@ -112,9 +149,9 @@ impl Uplink {
         self.connected = false;
     }
 
-    /// From now on nothing waits for company.
-    pub fn drain(&mut self) {
-        self.draining = true;
+    /// A watermark document was read, whatever it said.
+    pub fn greeted(&mut self) {
+        self.greeting_until = None;
     }
 
     /// How often everything was sent again for want of progress.
@@ -124,37 +161,40 @@ impl Uplink {
 
     /// Bytes sent and not archived.
     pub fn inflight_bytes(&self) -> u64 {
-        self.inflight_bytes
+        self.lanes.iter().map(|lane| lane.flight.bytes()).sum()
+    }
+
+    /// How many runs of numbers are remembered: what memory grows with.
+    pub fn remembered(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.flight.runs() + lane.sent_ahead.runs().count()).sum()
     }
 
     /// A watermark came.
     pub fn archived(&mut self, kind: Kind, mark: &ArchivedKind, now: Mono) {
-        let Some(slot) = KINDS.iter().position(|k| *k == kind) else { return };
-        let lane = &mut self.lanes[slot];
-        let before = lane.inflight.len();
-        let freed = &mut self.inflight_bytes;
-        lane.inflight.retain(|(seq, len)| {
-            let gone = mark.contains(*seq);
-            *freed -= if gone { u64::from(*len) } else { 0 };
-            !gone
-        });
-        if lane.inflight.len() != before {
+        let lane = &mut self.lanes[slot(kind)];
+        let mut moved = lane.flight.settle(0, mark.upto);
+        for [from, to] in &mark.ranges {
+            moved |= lane.flight.settle(*from, *to);
+        }
+        if moved {
             self.progress = now;
             self.patience = self.limits.patience;
         }
     }
 
-    /// Another lake: it has none of what was sent.
+    /// Another lake or another log: nothing of it was sent.
     pub fn forget(&mut self, now: Mono) {
         self.rewind(now);
     }
 
+    /// What was last said of a kind was not sent.
+    pub fn unsent(&mut self, kind: Kind) {
+        self.lanes[slot(kind)] = Lane::default();
+    }
+
     fn rewind(&mut self, now: Mono) {
-        for lane in &mut self.lanes {
-            lane.cursor = 0;
-            lane.inflight.clear();
-        }
-        self.inflight_bytes = 0;
+        self.lanes = Default::default();
+        self.ahead = 0.0;
         self.progress = now;
     }
 
@@ -163,88 +203,184 @@ impl Uplink {
         if !self.connected {
             return Action::Wait(None);
         }
-        if self.inflight_bytes == 0 {
+        if let Some(until) = self.greeting_until.filter(|until| now < *until) {
+            return Action::Wait(Some(until));
+        }
+        self.greeting_until = None;
+        self.forget_what_went(index);
+        if self.inflight_bytes() == 0 {
             self.progress = now;
         } else if now >= self.progress.after(self.patience) {
             self.rewind(now);
             self.resends += 1;
             self.patience = (self.patience * 2).min(self.limits.patience * 10);
         }
-        let mut wake = (self.inflight_bytes > 0).then(|| self.progress.after(self.patience));
-        if self.inflight_bytes >= self.limits.window_bytes {
-            return Action::Wait(wake);
+        KINDS.iter().for_each(|kind| self.lanes[slot(*kind)].split(*kind, index));
+        let newest_first = self.ahead <= 0.0;
+        let sides = if newest_first { [Side::Newest, Side::Backlog] } else { [Side::Backlog, Side::Newest] };
+        for side in sides {
+            if let Some(action) = self.offer_side(side, index) {
+                return action;
+            }
+        }
+        Action::Wait((self.inflight_bytes() > 0).then(|| self.progress.after(self.patience)))
+    }
+
+    /// Records that the bound has dropped while they were on their way will never be archived.
+    fn forget_what_went(&mut self, index: &Index) {
+        if std::mem::replace(&mut self.removals, index.removals()) == index.removals() {
+            return;
+        }
+        for (kind, lane) in KINDS.into_iter().zip(&mut self.lanes) {
+            lane.flight.settle(0, index.holding(kind).first);
+        }
+    }
+
+    fn offer_side(&mut self, side: Side, index: &Index) -> Option<Action> {
+        let window = self.limits.window_bytes;
+        let room = if side == Side::Newest { window } else { window - window / RESERVED };
+        if self.inflight_bytes() >= room {
+            return None;
         }
         for step in 0..KINDS.len() {
-            let slot = (self.turn + step) % KINDS.len();
-            match self.offer(slot, now, index) {
-                Offer::Now(action) => {
-                    self.turn = (slot + 1) % KINDS.len();
-                    return action;
-                }
-                Offer::At(when) => wake = Some(wake.map_or(when, |w| w.min(when))),
-                Offer::Nothing => {}
-            }
-        }
-        Action::Wait(wake)
-    }
-
-    fn offer(&mut self, slot: usize, now: Mono, index: &Index) -> Offer {
-        let kind = KINDS[slot];
-        let room = self.limits.message_max.saturating_sub(frame::MAGIC.len());
-        let lane = &mut self.lanes[slot];
-        let holding = index.holding(kind);
-        lane.cursor = lane.cursor.max(holding.first);
-        // Records that the bound has dropped while they were in flight will never be archived.
-        while let Some((_, len)) = lane.inflight.front().filter(|(seq, _)| *seq < holding.first) {
-            self.inflight_bytes -= u64::from(*len);
-            lane.inflight.pop_front();
-        }
-        let (mut seqs, mut used, mut oldest, mut full) = (Vec::new(), 0, None, false);
-        for seq in lane.cursor..holding.next {
-            let Some(entry) = index.get(kind, seq).filter(|e| !e.archived) else { continue };
-            let needs = entry.len as usize + frame::OVERHEAD;
-            if used + needs > room {
-                full = true;
-                break;
-            }
-            oldest.get_or_insert(entry.appended);
-            used += needs;
-            seqs.push(seq);
-        }
-        let Some(oldest) = oldest else {
-            let first = (lane.cursor..holding.next).find(|s| index.get(kind, *s).is_some_and(|e| !e.archived));
-            return match first {
-                Some(seq) => {
-                    self.sent(slot, index, &[seq]);
-                    Offer::Now(Action::Fragments { kind, seq })
-                }
-                None => Offer::Nothing,
+            let at = (self.turn + step) % KINDS.len();
+            let Some((action, bytes)) = self.lanes[at].offer(KINDS[at], side, self.limits.message_max, index) else {
+                continue;
             };
-        };
-        let due = oldest.after(self.limits.linger);
-        let waits = !full && !self.draining && !matches!(kind, Kind::Event | Kind::Gap) && now < due;
-        if waits {
-            return Offer::At(due);
+            if bytes > 0 {
+                self.turn = (at + 1) % KINDS.len();
+                self.account(side, bytes);
+            }
+            return Some(action);
         }
-        self.sent(slot, index, &seqs);
-        Offer::Now(Action::Bundle { kind, seqs })
+        if side == Side::Backlog {
+            self.ahead = 0.0; // nobody to share with
+        }
+        None
     }
 
-    fn sent(&mut self, slot: usize, index: &Index, seqs: &[u64]) {
-        let lane = &mut self.lanes[slot];
-        for seq in seqs {
-            let len = index.get(KINDS[slot], *seq).map_or(0, |e| e.len);
-            lane.inflight.push_back((*seq, len));
-            self.inflight_bytes += u64::from(len);
-            lane.cursor = seq + 1;
+    /// Keeps the books of the shared line, within one window: a side that had nothing to send saves nothing up.
+    fn account(&mut self, side: Side, bytes: u64) {
+        let share = self.limits.newest_share.clamp(0.0, 1.0);
+        if self.lanes.iter().all(|lane| lane.newest.is_none()) {
+            self.ahead = 0.0;
+            return;
         }
+        self.ahead += match side {
+            Side::Newest => bytes as f64 * (1.0 - share),
+            Side::Backlog => -(bytes as f64 * share),
+        };
+        let most = 2.0 * self.limits.message_max as f64;
+        self.ahead = self.ahead.clamp(-most, most);
     }
 }
 
-enum Offer {
-    Now(Action),
-    At(Mono),
-    Nothing,
+impl Lane {
+    /// Begins, moves on or ends the cursor of the newest records.
+    fn split(&mut self, kind: Kind, index: &Index) {
+        if let Some(newest) = self.newest {
+            if index.segments_after(kind, newest) >= BACKLOG_SEGMENTS {
+                self.newest = Some(index.durable(kind)); // the newest have become a backlog themselves
+            } else if self.next_of_backlog(kind, self.cursor, index).is_none() {
+                self.cursor = newest;
+                self.newest = None;
+                self.sent_ahead = Ranges::default();
+            }
+            return;
+        }
+        let Some(next) = index.wanted(kind, self.cursor) else { return };
+        self.cursor = next;
+        if index.segments_after(kind, next) >= BACKLOG_SEGMENTS {
+            self.newest = Some(index.durable(kind));
+        }
+    }
+
+    /// The next number of the backlog from `at` on: not sent ahead, and before the newest.
+    fn next_of_backlog(&self, kind: Kind, mut at: u64, index: &Index) -> Option<u64> {
+        let end = self.newest?;
+        loop {
+            at = index.wanted(kind, self.sent_ahead.next_missing(at))?;
+            if at >= end {
+                return None;
+            }
+            if !self.sent_ahead.contains(at) {
+                return Some(at);
+            }
+        }
+    }
+
+    /// What this side sends next, and how many bytes that is.
+    fn offer(&mut self, kind: Kind, side: Side, message_max: usize, index: &Index) -> Option<(Action, u64)> {
+        if side == Side::Backlog {
+            self.newest?;
+        }
+        let room = message_max.saturating_sub(frame::MAGIC.len());
+        let (mut found, mut used, mut at): (Vec<(u64, u32)>, _, _) = (Vec::new(), 0, self.start(side));
+        while let Some(seq) = self.next_number(kind, side, at, index) {
+            let span = match index.look(kind, seq) {
+                Look::Absent => {
+                    at = seq + 1;
+                    continue;
+                }
+                Look::Unloaded(first) if found.is_empty() => return Some((Action::Load { kind, first }, 0)),
+                Look::Unloaded(_) => break,
+                Look::Here(span) => span,
+            };
+            let fits = used + span.len as usize <= room;
+            if fits || found.is_empty() {
+                used += span.len as usize;
+                found.push((seq, span.len));
+                at = seq + 1;
+            }
+            if !fits {
+                break;
+            }
+        }
+        if found.is_empty() {
+            self.skip(side, at);
+            return None;
+        }
+        self.sent(side, &found);
+        let action = match found[..] {
+            [(seq, _)] if used > room => Action::Fragments { kind, seq },
+            _ => Action::Bundle { kind, seqs: found.into_iter().map(|(seq, _)| seq).collect() },
+        };
+        Some((action, used as u64))
+    }
+
+    fn start(&self, side: Side) -> u64 {
+        match (side, self.newest) {
+            (Side::Newest, Some(newest)) => newest,
+            _ => self.cursor,
+        }
+    }
+
+    fn next_number(&self, kind: Kind, side: Side, at: u64, index: &Index) -> Option<u64> {
+        match side {
+            Side::Newest => index.wanted(kind, at),
+            Side::Backlog => self.next_of_backlog(kind, at, index),
+        }
+    }
+
+    /// Numbers up to here have nothing to send.
+    fn skip(&mut self, side: Side, to: u64) {
+        match (side, &mut self.newest) {
+            (Side::Newest, Some(newest)) => *newest = to.max(*newest),
+            _ => self.cursor = to.max(self.cursor),
+        }
+    }
+
+    fn sent(&mut self, side: Side, records: &[(u64, u32)]) {
+        let (Some((from, _)), Some((last, _))) = (records.first(), records.last()) else { return };
+        for run in records.chunk_by(|a, b| a.0 + 1 == b.0) {
+            let bytes = run.iter().map(|(_, len)| u64::from(*len)).sum();
+            self.flight.add(run[0].0, run[0].0 + run.len() as u64, bytes);
+        }
+        if let (Side::Newest, Some(newest)) = (side, self.newest) {
+            self.sent_ahead.insert(newest.min(*from), last + 1);
+        }
+        self.skip(side, last + 1);
+    }
 }
 
 #[cfg(test)]

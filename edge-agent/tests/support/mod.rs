@@ -102,7 +102,7 @@ pub fn start(plan: Plan, rect: RectSpec, rate: Rate) -> Running {
     gst::init().unwrap();
     let model = ModelRef { digest: Digest([0; 32]), version: None };
     let region = Arc::new(state::Region::new(plan.id.clone(), RegionId::full(), model, None));
-    let camera = Arc::new(state::Camera::new(plan.id.clone(), 0, vec![region.clone()], Arc::default()));
+    let camera = Arc::new(state::Camera::new(plan.id.clone(), vec![region.clone()], Arc::default()));
     let place = QueueRegion { model: 0, camera: plan.id.clone(), region: RegionId::full(), tensor_len: SPEC.len() };
     let queue = Arc::new(Queue::new(&[4], vec![place]));
     let intake = RegionIntake { number: 0, rect, rate, spec: SPEC, shared: region.clone() };

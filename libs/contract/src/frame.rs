@@ -238,6 +238,11 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
+/// The frame at the beginning of `bytes`, as a log's file holds it: without a bundle around it. What follows is not looked at.
+pub fn first_frame(bytes: &[u8]) -> Result<Frame<'_>, Error> {
+    read_frame(bytes, 0)
+}
+
 fn read_frame(bytes: &[u8], at: usize) -> Result<Frame<'_>, Error> {
     let torn = || Error::Torn { at };
     let (length, rest) = bytes.split_first_chunk().ok_or_else(torn)?;

@@ -159,6 +159,9 @@ pub struct Health {
     pub backlog_bytes: u64,
     /// What was dropped since the start, by reason.
     pub dropped: BTreeMap<String, u64>,
+    /// What is wrong with the outbox's disk, while something is; records are lost meanwhile and counted in `dropped`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outbox: Option<String>,
     /// State of each camera.
     pub cameras: BTreeMap<CameraId, CameraHealth>,
 }
@@ -190,7 +193,7 @@ pub struct Gap {
     pub to: u64,
     /// How many records: `to - from`.
     pub count: u64,
-    /// Why, as in `overflow`, `rejected`, `not_held`.
+    /// Why: `overflow`, `age`, `disk`, `damaged`, `not_held`, or of the hub `rejected`.
     pub reason: Arc<str>,
     /// More about why, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use contract::{
     Archived, CaptureSource, Digest, Epoch, Event, Gap, Header, Health, Kind, ModelRef, Prediction, Principal,
     RegionId, Sample, Timestamp,
     archived::{ArchivedEpoch, ArchivedKind},
-    live::{CameraStatus, Command, GatewayStatus, Holding, Presence, Quality, RegionState, Reply},
+    live::{CameraStatus, Command, GatewayStatus, Holding, Presence, Quality, RegionState, Reply, SeenWatermark},
     model::{
         Color, Dtype, Filter, Golden, GoldenRow, Layout, ModelInput, ModelManifest, ModelOutput, Normalize, OutputForm,
         Preprocess,
@@ -114,6 +114,7 @@ pub fn health() -> Health {
         backlog_records: BTreeMap::from([(Kind::Prediction, 12), (Kind::Sample, 1)]),
         backlog_bytes: 65_536,
         dropped: BTreeMap::from([("newest_wins".into(), 3)]),
+        outbox: None,
         cameras: BTreeMap::from([(
             "front-door".parse().unwrap(),
             CameraHealth {
@@ -150,13 +151,17 @@ pub fn status() -> GatewayStatus {
         engine: Some("ort-cpu".into()),
         epoch: Some(EPOCH),
         holds: BTreeMap::from([(Kind::Prediction, Holding { first: 5, next: 9 })]),
-        archived: None,
+        archived: Some(SeenWatermark {
+            lake: "00000000000000000000000000000001".into(),
+            incarnation: "00000000000000000000000000000002".into(),
+            upto: BTreeMap::from([(Kind::Prediction, 5)]),
+        }),
     }
 }
 
 pub fn will() -> GatewayStatus {
     let gone = GatewayStatus { status: Presence::Offline, since: None, version: None, ..status() };
-    GatewayStatus { engine: None, epoch: None, holds: BTreeMap::new(), ..gone }
+    GatewayStatus { engine: None, epoch: None, holds: BTreeMap::new(), archived: None, ..gone }
 }
 
 pub fn camera_status() -> CameraStatus {

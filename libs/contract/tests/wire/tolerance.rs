@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::examples as ex;
 
 /// Objects whose keys are data, not fields.
-const MAPS: [&str; 10] = [
+const MAPS: [&str; 11] = [
     "backlog_records",
     "cameras",
     "config",
@@ -20,6 +20,7 @@ const MAPS: [&str; 10] = [
     "predictions_per_second",
     "probabilities",
     "thresholds",
+    "upto",
 ];
 
 fn add_unknown(value: &mut Value, is_map: bool) {

@@ -1,16 +1,7 @@
-//! From records to messages of the archive lane: bundles of whole records, and fragments of long ones.
+//! A record that is longer than a message travels as fragments. Shorter ones go as they lie in the outbox's files.
 
 use bytes::Bytes;
 use contract::frame::{self, Address};
-
-/// One message with whole records.
-pub fn bundle<'a>(records: impl IntoIterator<Item = (Address, &'a [u8])>) -> Bytes {
-    let mut out = frame::MAGIC.to_vec();
-    for (address, record) in records {
-        frame::write_frame(&mut out, address, 0, 1, record);
-    }
-    out.into()
-}
 
 /// One record in messages no longer than `message_max`.
 ///
