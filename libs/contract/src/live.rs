@@ -55,7 +55,7 @@ pub struct SeenWatermark {
     /// Which life of the lake.
     pub incarnation: String,
     /// Every number below this one was said to be committed, for each kind of the log `epoch`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::kind::known")]
     pub upto: BTreeMap<Kind, u64>,
 }
 
