@@ -1,6 +1,10 @@
 //! From a URI to a bounded pool.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     Connection as _, PgConnection,
@@ -49,10 +53,17 @@ async fn sqlite(uri: &str) -> Result<Pool, Error> {
         .min_connections(1)
         .idle_timeout((!memory).then_some(Duration::from_secs(60)))
         .max_lifetime(None)
-        .acquire_timeout(WAIT)
-        .connect_with(options)
-        .await?;
-    Ok(Pool::Sqlite(pool, Arc::default()))
+        .acquire_timeout(WAIT);
+    // For a new file's first switch to WAL SQLite does not wait, so those that open it at once must try again.
+    let deadline = Instant::now() + WAIT;
+    loop {
+        match pool.clone().connect_with(options.clone()).await.map_err(Error::from) {
+            Err(error) if error.kind() == ErrorKind::Locked && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            result => return Ok(Pool::Sqlite(result?, Arc::default())),
+        }
+    }
 }
 
 async fn postgres(uri: &str) -> Result<Pool, Error> {
