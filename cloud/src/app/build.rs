@@ -220,7 +220,9 @@ impl Builder<'_> {
         let limits = api::Limits::default();
         let feed = Feed::new(limits.stream_backlog_max);
         if let Some(ingest) = ingest {
-            self.tasks.spawn("streams", Kind::Critical, adapt::feed(ingest.handle.subscribe(), feed.clone()));
+            let watched = feed.clone();
+            let arrived = ingest.handle.subscribe_while(move || watched.is_watched());
+            self.tasks.spawn("streams", Kind::Critical, adapt::feed(arrived, feed.clone()));
         }
         let directory = Directory::default();
         let prefix = self.config.mqtt_client.prefix.clone();

@@ -10,6 +10,7 @@ use contract::{Kind, Principal, Timestamp, frame::Address};
 use store::lake_index::{Advance, RangeSet, Stream, StreamId};
 use tokio::sync::oneshot;
 
+use super::streams::ByStream;
 use crate::lake::Row;
 
 /// A record kept as it came, since this version cannot make a row of it.
@@ -44,10 +45,10 @@ pub struct Batch {
     pub dead: Vec<Kept>,
     /// Records of a newer version.
     pub newer: Vec<Kept>,
-    /// The hashes of the rows' records.
-    pub hashes: HashMap<StreamId, HashMap<u64, u64>>,
+    /// The hashes of the rows' records, by number as they came.
+    pub hashes: ByStream<Vec<(u64, u64)>>,
     /// The numbers that all of these, and gap records, account for.
-    pub adds: HashMap<StreamId, (Principal, RangeSet)>,
+    pub adds: ByStream<(Principal, RangeSet)>,
     /// Who waits for the commit.
     pub waiters: Vec<oneshot::Sender<()>>,
     /// About how many bytes this holds.
@@ -67,7 +68,7 @@ impl Batch {
 
     /// Notes the hash of a row's record.
     pub fn hash(&mut self, id: StreamId, seq: u64, hash: u64) {
-        self.hashes.entry(id).or_default().insert(seq, hash);
+        self.hashes.entry(id).or_default().push((seq, hash));
     }
 
     /// Adds a row.
@@ -89,6 +90,12 @@ impl Batch {
         self.weight += ENTRY + kept.bytes.len();
         self.since.get_or_insert(now);
         self.newer.push(kept);
+    }
+
+    /// Accounts for a number.
+    pub fn add_one(&mut self, id: StreamId, owner: &Principal, seq: u64) {
+        let (_, numbers) = self.adds.entry(id).or_insert_with(|| (owner.clone(), RangeSet::new()));
+        numbers.insert_range(seq, seq.saturating_add(1));
     }
 
     /// Accounts for numbers.

@@ -2,13 +2,16 @@
 //!
 //! Straight computation, run off the event loop. Built again from the same batch when another ingest was faster.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use contract::{Kind, Timestamp, frame::Address};
 use store::lake_index::{Format, Hashes, Holding, Object, RangeSet, SampleRow, StreamId};
 
-use super::batch::{Batch, Kept};
-use crate::lake::{self, Facts, PackError, Partition, Shard, Upload};
+use super::{
+    batch::{Batch, Kept},
+    streams::ByStream,
+};
+use crate::lake::{self, Facts, PackError, Partition, Row, Shard, Upload};
 
 /// All that a flush stores.
 #[derive(Default)]
@@ -21,12 +24,14 @@ pub struct Built {
     pub hashes: Vec<Hashes>,
 }
 
-/// Builds the batch's objects. Rows are sorted in place and samples learn where their files lie.
+/// Builds the batch's objects. Rows are put hour by hour and samples learn where their files lie.
 pub fn build(batch: &mut Batch, now: Timestamp) -> Result<Built, PackError> {
     let mut built = Built::default();
+    batch.hashes.values_mut().for_each(|known| known.sort_by_key(|(seq, _)| *seq));
     for (kind, rows) in &mut batch.rows {
-        rows.sort_by_cached_key(|row| Partition::of(row.corrected_at()));
-        for rows in rows.chunk_by_mut(|a, b| Partition::of(a.corrected_at()) == Partition::of(b.corrected_at())) {
+        let hour = |row: &Row| Partition::number(row.corrected_at());
+        rows.sort_by_key(hour); // once an hour there are two of them
+        for rows in rows.chunk_by_mut(|a, b| hour(a) == hour(b)) {
             let partition = Partition::of(rows[0].corrected_at());
             if *kind == Kind::Sample {
                 let (shard, samples) = lake::shard(rows, &partition, now)?;
@@ -44,13 +49,16 @@ pub fn build(batch: &mut Batch, now: Timestamp) -> Result<Built, PackError> {
 }
 
 /// A row of hashes for each range that an object holds; none for what this process made itself.
-fn hashes(object: &Object, known: &HashMap<StreamId, HashMap<u64, u64>>) -> Vec<Hashes> {
+fn hashes(object: &Object, known: &ByStream<Vec<(u64, u64)>>) -> Vec<Hashes> {
     let mut rows = Vec::new();
     for holding in &object.holds {
         let stream = StreamId { epoch: holding.epoch, kind: holding.kind };
         let Some(known) = known.get(&stream) else { continue };
         for [from, to] in holding.ranges.ranges() {
-            let hashes: Option<Vec<u64>> = (*from..*to).map(|seq| known.get(&seq).copied()).collect();
+            let at = known.partition_point(|(seq, _)| seq < from);
+            let mut rest = known[at..].iter();
+            let hashes: Option<Vec<u64>> =
+                (*from..*to).map(|seq| rest.next().filter(|(of, _)| *of == seq).map(|(_, hash)| *hash)).collect();
             rows.extend(hashes.map(|hashes| Hashes { object: object.key.clone(), stream, from: *from, hashes }));
         }
     }

@@ -29,6 +29,15 @@ const BOOTS_MAX: usize = 16_384;
 pub struct Clocks {
     boots: HashMap<(Principal, Arc<str>), Boot>,
     observed: u64,
+    /// What was last asked, until something is observed: the records of one message are of one boot.
+    asked: Option<(Principal, Arc<str>, Zero)>,
+}
+
+/// When a boot's monotonic clock read zero, by the hub's clock, as strong and as weak estimates have it.
+#[derive(Clone, Copy, Default)]
+struct Zero {
+    strong: Option<i64>,
+    weak: Option<i64>,
 }
 
 /// One boot of a gateway: the span of one monotonic clock.
@@ -46,6 +55,7 @@ impl Clocks {
             return; // the capture time is of another clock than the gateway's
         }
         self.observed += 1;
+        self.asked = None;
         let key = (from.clone(), newest.boot_id.clone());
         if self.boots.len() >= BOOTS_MAX && !self.boots.contains_key(&key) {
             self.forget_oldest();
@@ -61,15 +71,27 @@ impl Clocks {
     }
 
     /// Hub clock minus gateway clock when the record was captured, in microseconds; 0 when nothing is known.
-    pub fn offset_us(&self, from: &Principal, header: &Header) -> i64 {
-        let Some(boot) = self.boots.get(&(from.clone(), header.boot_id.clone())) else { return 0 };
+    pub fn offset_us(&mut self, from: &Principal, header: &Header) -> i64 {
         let believed = header.captured_at.0.saturating_sub(micros(header.monotonic_us));
-        let offset = |window: &VecDeque<i64>| window.iter().min().map(|zero| zero.saturating_sub(believed));
-        match (offset(&boot.strong), offset(&boot.weak)) {
+        let zero = self.zero(from, &header.boot_id);
+        let offset = |zero: Option<i64>| zero.map(|zero| zero.saturating_sub(believed));
+        match (offset(zero.strong), offset(zero.weak)) {
             (Some(strong), _) if strong.abs() > NOISE => strong,
             (None, Some(weak)) if !(-NOISE..=DELAY_MAX).contains(&weak) => weak,
             _ => 0,
         }
+    }
+
+    fn zero(&mut self, from: &Principal, boot_id: &Arc<str>) -> Zero {
+        if let Some((_, _, zero)) = self.asked.as_ref().filter(|(who, boot, _)| who == from && boot == boot_id) {
+            return *zero;
+        }
+        let key = (from.clone(), boot_id.clone());
+        let least = |window: &VecDeque<i64>| window.iter().min().copied();
+        let zero = self.boots.get(&key).map(|boot| Zero { strong: least(&boot.strong), weak: least(&boot.weak) });
+        let zero = zero.unwrap_or_default();
+        self.asked = Some((key.0, key.1, zero));
+        zero
     }
 
     fn forget_oldest(&mut self) {

@@ -3,7 +3,7 @@
 //! Policy *refuse*: when the inbox is full, the caller is told at once. What is taken runs through the same checks as
 //! what comes over MQTT.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use contract::{Principal, Timestamp, frame::Address};
@@ -42,12 +42,35 @@ pub(super) struct Submission {
 #[derive(Clone)]
 pub struct Handle {
     inbox: mpsc::Sender<Submission>,
-    arrived: broadcast::Sender<Arc<Arrived>>,
+    arrivals: Arrivals,
+}
+
+/// Where arriving records are announced. A record nobody wants to see is not even copied: that costs more than reading it.
+#[derive(Clone)]
+pub(super) struct Arrivals {
+    sender: broadcast::Sender<Arc<Arrived>>,
+    wanted: Arc<OnceLock<Wanted>>,
+}
+
+type Wanted = Box<dyn Fn() -> bool + Send + Sync>;
+
+impl Arrivals {
+    pub fn new(capacity: usize) -> Self {
+        Self { sender: broadcast::Sender::new(capacity), wanted: Arc::default() }
+    }
+
+    pub fn are_wanted(&self) -> bool {
+        self.sender.receiver_count() > 0 && self.wanted.get().is_none_or(|wanted| wanted())
+    }
+
+    pub fn announce(&self, arrived: Arrived) {
+        let _ = self.sender.send(Arc::new(arrived)); // an error says that nobody listens any more
+    }
 }
 
 impl Handle {
-    pub(super) fn new(inbox: mpsc::Sender<Submission>, arrived: broadcast::Sender<Arc<Arrived>>) -> Self {
-        Self { inbox, arrived }
+    pub(super) fn new(inbox: mpsc::Sender<Submission>, arrivals: Arrivals) -> Self {
+        Self { inbox, arrivals }
     }
 
     /// Hands over whole encoded records that belong together (as a prediction and its sample); never waits.
@@ -68,6 +91,15 @@ impl Handle {
 
     /// Everything that arrives from now on. Bounded: a receiver that lags is told how many it missed.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Arrived>> {
-        self.arrived.subscribe()
+        self.arrivals.sender.subscribe()
+    }
+
+    /// The same, for one who passes on to others and needs nothing while `is_wanted` says no. Said once, for all.
+    pub fn subscribe_while(
+        &self,
+        is_wanted: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> broadcast::Receiver<Arc<Arrived>> {
+        let _ = self.arrivals.wanted.set(Box::new(is_wanted)); // the first one's word counts
+        self.subscribe()
     }
 }

@@ -4,16 +4,17 @@
 //! sent again); what has a right checksum and cannot be read becomes a dead letter and a gap `rejected`; what is of a
 //! newer version is kept whole.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use contract::{
     CaptureSource, Epoch, Gap, GatewayId, Kind, Principal, Timestamp, Topic,
     frame::{self, Frame, RecordParts},
+    scan::Scanner,
 };
+use foldhash::fast::RandomState;
 use serde::Deserialize;
 use store::lake_index::{Hashes, RangeSet, SEQ_END, StreamId};
-use tokio::sync::broadcast;
 
 use super::{
     Arrived,
@@ -22,6 +23,7 @@ use super::{
     clocks::Clocks,
     duplicates::{self, Compared, Duplicates, Second},
     flush::chain,
+    handle::Arrivals,
     own_gaps::OwnGaps,
     stats::{Fact, Stats},
     streams::{Number, Streams},
@@ -30,6 +32,9 @@ use crate::lake::{Body, Record, Row, Unreadable};
 
 /// A dead letter longer than this is cut: enough to see what it is.
 const DEAD_BYTES_MAX: usize = 1 << 20;
+
+/// Topic names remembered.
+const TOPICS_MAX: usize = 65_536;
 
 /// A message, or records of this process, with what is known of its way.
 #[derive(Clone, Debug)]
@@ -75,7 +80,10 @@ pub struct Intake {
     clocks: Clocks,
     own_gaps: OwnGaps,
     stats: Arc<Stats>,
-    arrived: broadcast::Sender<Arc<Arrived>>,
+    arrivals: Arrivals,
+    scanner: Scanner,
+    /// What topic names say: a gateway has one for each kind, and they are the same with every message.
+    topics: HashMap<String, (Principal, Kind), RandomState>,
 }
 
 /// The version of a record's form, read before anything else is.
@@ -92,13 +100,7 @@ enum Passed {
 
 impl Intake {
     /// An empty one; `gateway` is the name under which the hub writes gap records.
-    pub fn new(
-        gateway: GatewayId,
-        readable: u16,
-        limits: Limits,
-        stats: Arc<Stats>,
-        arrived: broadcast::Sender<Arc<Arrived>>,
-    ) -> Self {
+    pub fn new(gateway: GatewayId, readable: u16, limits: Limits, stats: Arc<Stats>, arrivals: Arrivals) -> Self {
         Self {
             readable,
             streams: Streams::default(),
@@ -109,26 +111,36 @@ impl Intake {
             clocks: Clocks::default(),
             own_gaps: OwnGaps::new(gateway, Instant::now()),
             stats,
-            arrived,
+            arrivals,
+            scanner: Scanner::default(),
+            topics: HashMap::default(),
         }
     }
 
     /// The lot that a topic name announces; `None` (and counted) when it is none of ours.
     pub fn lot(
-        &self,
+        &mut self,
         prefix: &str,
         topic: &str,
         sent_at: Option<Timestamp>,
         received_at: Timestamp,
         now: Instant,
     ) -> Option<Lot> {
-        match Topic::parse(prefix, topic) {
-            Some(Topic::Up(from, kind)) => Some(Lot { from, kind: Some(kind), received_at, sent_at, now }),
-            _ => {
-                self.stats.count(Fact::NoBundle);
-                None
+        let (from, kind) = match self.topics.get(topic) {
+            Some(known) => known.clone(),
+            None => {
+                let Some(Topic::Up(from, kind)) = Topic::parse(prefix, topic) else {
+                    self.stats.count(Fact::NoBundle);
+                    return None;
+                };
+                if self.topics.len() >= TOPICS_MAX {
+                    self.topics.clear();
+                }
+                self.topics.insert(topic.to_owned(), (from.clone(), kind));
+                (from, kind)
             }
-        }
+        };
+        Some(Lot { from, kind: Some(kind), received_at, sent_at, now })
     }
 
     /// The frames of a message up to the first that is damaged, which is counted.
@@ -176,7 +188,8 @@ impl Intake {
         let verdicts = passed.into_iter().map(|passed| match passed {
             Passed::Verdict(verdict) => verdict,
             Passed::Row(record) => {
-                self.keep(lot, *record);
+                let offset_us = self.clocks.offset_us(&lot.from, &record.header);
+                self.keep(lot, *record, offset_us);
                 Verdict::Accepted
             }
         });
@@ -289,11 +302,17 @@ impl Intake {
             return self.keep_newer(lot, frame, kind, record, u16::from(frame.version));
         }
         let read = RecordParts::split(record).map_err(Unreadable::from).and_then(|parts| {
-            let version = serde_json::from_slice::<Version>(parts.header).map_or(0, |v| v.schema);
-            if version > self.readable {
-                return Ok(Err(version));
-            }
-            Record::read(parts.parse_header()?, &parts).map(Ok)
+            let header = match self.scanner.header(parts.header) {
+                Some(header) if header.schema <= self.readable => header,
+                _ => {
+                    let version = serde_json::from_slice::<Version>(parts.header).map_or(0, |v| v.schema);
+                    if version > self.readable {
+                        return Ok(Err(version));
+                    }
+                    parts.parse_header()?
+                }
+            };
+            Record::read(header, &parts, &mut self.scanner).map(Ok)
         });
         match read {
             Ok(Err(version)) => self.keep_newer(lot, frame, kind, record, version),
@@ -342,16 +361,15 @@ impl Intake {
     fn account(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind) {
         let id = StreamId { epoch: frame.address.epoch, kind };
         self.streams.pend(id, frame.address.seq);
-        self.batch.add(id, &lot.from, &RangeSet::from_iter([frame.address.seq]));
+        self.batch.add_one(id, &lot.from, frame.address.seq);
     }
 
-    fn keep(&mut self, lot: &Lot, record: Record) {
-        let clock_offset_us = self.clocks.offset_us(&lot.from, &record.header);
+    fn keep(&mut self, lot: &Lot, record: Record, clock_offset_us: i64) {
         self.stats.count(Fact::Records);
-        if self.arrived.receiver_count() > 0 {
-            let record = Record { blobs: Bytes::new(), ..record.clone() };
-            // an error says that nobody listens any more
-            let _ = self.arrived.send(Arc::new(Arrived { record, received_at: lot.received_at }));
+        if self.arrivals.are_wanted() {
+            let (header, body) = (record.header.clone(), record.body.clone());
+            let record = Record { header, body, blobs: Bytes::new() };
+            self.arrivals.announce(Arrived { record, received_at: lot.received_at });
         }
         self.batch.row(Row { record, received_at: lot.received_at, clock_offset_us, place: None }, lot.now);
     }
@@ -417,7 +435,7 @@ impl Intake {
             self.streams.learn(header.epoch, owner.clone(), Vec::new());
         }
         self.streams.pend(id, header.seq);
-        self.batch.add(id, &owner, &RangeSet::from_iter([header.seq]));
+        self.batch.add_one(id, &owner, header.seq);
         let record = Record { header, body: Body::Gap(gap), blobs: Bytes::new() };
         self.batch.row(Row { record, received_at: lot.received_at, clock_offset_us: 0, place: None }, lot.now);
     }

@@ -36,6 +36,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// The loop turns at least so often: for what changes by time alone (fragments that waited too long, the lake's
 /// incarnation), and to show that it lives.
 const TICK: Duration = Duration::from_secs(5);
+/// Events taken in one turn of the loop.
+const EVENTS: usize = 64;
 /// How long the loop waits for a look at the lake's incarnation; records come first.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
@@ -104,7 +106,7 @@ impl Shell {
                 () = tokio::time::sleep(wait) => Woken::Timer,
             };
             match woken {
-                Woken::Event(Some(event)) => self.event(event).await,
+                Woken::Event(Some(event)) => self.events(event, &mut events).await,
                 Woken::Event(None) => return Err(Lost::Session),
                 Woken::Submission(None) | Woken::Stop => break,
                 Woken::Submission(Some(submission)) => self.submission(submission).await,
@@ -160,6 +162,19 @@ impl Shell {
                 self.options.flush_interval.saturating_sub(since.elapsed()).min(TICK)
             }
             _ => TICK,
+        }
+    }
+
+    /// This event, and those that wait behind it while there is room: small messages come by the dozen, and a turn of the loop
+    /// costs as much as one of them.
+    async fn events(&mut self, first: Event, more: &mut Events) {
+        self.event(first).await;
+        for _ in 1..EVENTS {
+            if self.intake.batch.weight >= self.options.flush_bytes || self.due() {
+                break;
+            }
+            let Some(event) = more.try_next() else { break };
+            self.event(event).await;
         }
     }
 

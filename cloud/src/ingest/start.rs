@@ -11,15 +11,13 @@ use daemon::{
 };
 use link::{Events, Session};
 use store::{lake_index::LakeIndex, objects::Objects};
-use tokio::{
-    sync::{broadcast, mpsc},
-    time::timeout,
-};
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Handle, Stats,
     assemble::Limits,
     flush::Flusher,
+    handle::Arrivals,
     intake::Intake,
     run::Shell,
     upgrade,
@@ -84,7 +82,7 @@ pub struct Ingest {
 /// Starts ingest. Must be called within a Tokio runtime.
 pub fn start(options: Options, parts: Parts) -> Ingest {
     let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
-    let (arrived, _) = broadcast::channel(ARRIVED_MAX);
+    let arrivals = Arrivals::new(ARRIVED_MAX);
     let stats = Arc::new(Stats::default());
     let (owed, stop, give_up) = (Owed::default(), CancellationToken::new(), CancellationToken::new());
     let (hurry, ended, published) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
@@ -98,7 +96,7 @@ pub fn start(options: Options, parts: Parts) -> Ingest {
         stats: stats.clone(),
     };
     let intake =
-        Intake::new(options.gateway.clone(), upgrade::READABLE, options.fragments, stats.clone(), arrived.clone());
+        Intake::new(options.gateway.clone(), upgrade::READABLE, options.fragments, stats.clone(), arrivals.clone());
     let (index, objects) = (parts.index.clone(), parts.objects.clone());
     let (own, owing) = (options.gateway.clone(), owed.clone());
     parts.tasks.spawn("kept records", Kind::BestEffort, async move {
@@ -135,7 +133,7 @@ pub fn start(options: Options, parts: Parts) -> Ingest {
         until.run_until_cancelled(publisher.run()).await;
         Ok::<(), BoxError>(())
     });
-    let handle = Handle::new(inbox_sender, arrived);
+    let handle = Handle::new(inbox_sender, arrivals);
     Ingest { handle, stats, session, owed, hurry, stop, give_up, ended, published }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use contract::{Epoch, Principal};
+use foldhash::fast::RandomState;
 use store::lake_index::{Advance, RangeSet, SEQ_END, Stream, StreamId};
 
 /// Streams mirrored; one costs about 300 bytes.
@@ -13,11 +14,15 @@ const STREAMS_MAX: usize = 65_536;
 /// Ranges that the tables take for one stream, less what one flush may add.
 const RANGES_HELD: usize = store::lake_index::RANGES_MAX - 256;
 
+/// Anything by its stream: looked up several times a record, and so with a hash that is quick, seeded against gateways that
+/// choose their epochs to collide.
+pub type ByStream<T> = HashMap<StreamId, T, RandomState>;
+
 /// The mirror.
 #[derive(Default)]
 pub struct Streams {
-    streams: HashMap<StreamId, Mirror>,
-    epochs: HashMap<Epoch, Principal>,
+    streams: ByStream<Mirror>,
+    epochs: HashMap<Epoch, Principal, RandomState>,
     used: u64,
 }
 

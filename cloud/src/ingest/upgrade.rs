@@ -18,13 +18,13 @@ use store::{
     lake_index::{Commit, Format, LakeIndex, Object, ObjectQuery, Outcome, RangeSet, Stream, StreamId},
     objects::Objects,
 };
-use tokio::sync::broadcast;
 
 use super::{
     assemble::Limits,
     batch::Batch,
     build,
     flush::{chain, now, remove_unnamed},
+    handle::Arrivals,
     intake::{Intake, Lot},
     run::ask,
     stats::Stats,
@@ -147,9 +147,9 @@ impl Reader<'_> {
 
     /// The records as if they arrived again, with what is new by them alone, and the versions that this builds upon.
     async fn again(&self, records: &[KeptRecord]) -> Result<(Batch, HashMap<StreamId, u64>), AnyError> {
-        let (arrived, _) = broadcast::channel(1); // nobody watches what is old
+        let arrivals = Arrivals::new(1); // nobody watches what is old
         let stats = Arc::new(Stats::default());
-        let mut intake = Intake::new(self.own.clone(), self.readable, Limits::default(), stats, arrived);
+        let mut intake = Intake::new(self.own.clone(), self.readable, Limits::default(), stats, arrivals);
         let theirs = numbers(records)?;
         for message in records.chunk_by(|a, b| a.facts.came_with(&b.facts)) {
             let mut frames = Vec::with_capacity(message.len());

@@ -19,6 +19,10 @@ use super::{
     stats::{Fact, Stats},
 };
 
+/// Watermarks read and published together: a thousand gateways that each send a little must not cost the tables a thousand
+/// questions after every flush.
+const TOGETHER: usize = 64;
+
 /// The gateways that are owed a watermark.
 #[derive(Clone, Default)]
 pub struct Owed(Arc<Waiting>);
@@ -58,13 +62,15 @@ impl Owed {
         }
     }
 
-    async fn next(&self) -> Principal {
+    /// The next few; waits for the first.
+    async fn next(&self) -> Vec<Principal> {
         loop {
             let changed = self.0.changed.notified();
             {
                 let mut state = self.0.set.lock().unwrap_or_else(PoisonError::into_inner);
                 state.busy = false;
-                if let Some(next) = state.owed.pop_first() {
+                let next: Vec<_> = std::iter::from_fn(|| state.owed.pop_first()).take(TOGETHER).collect();
+                if !next.is_empty() {
                     state.busy = true;
                     return next;
                 }
@@ -95,11 +101,9 @@ impl Publisher {
     pub async fn run(self) {
         let mut outage = None;
         loop {
-            let who = self.owed.next().await;
-            if who.gateway == self.own {
-                continue;
-            }
-            match self.publish(&who).await {
+            let mut who = self.owed.next().await;
+            who.retain(|who| who.gateway != self.own);
+            match self.publish(who.clone()).await {
                 Ok(()) => ended(&mut outage),
                 Err(error) => {
                     let outage = outage.get_or_insert_with(|| {
@@ -107,33 +111,45 @@ impl Publisher {
                         Outage::new("watermarks are published")
                     });
                     tokio::time::sleep(outage.wait()).await;
-                    self.owed.add([who]);
+                    self.owed.add(who);
                 }
             }
         }
     }
 
-    async fn publish(&self, who: &Principal) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let mut document = self.index.watermark(who).await?;
-        loop {
-            self.send(who, &document).await?;
-            self.stats.count(Fact::Watermarks);
-            let now = self.index.watermark(who).await?;
-            if now == document {
-                return Ok(());
-            }
-            document = now;
+    async fn publish(&self, mut who: Vec<Principal>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let mut documents = self.index.watermarks(&who).await?;
+        while !who.is_empty() {
+            self.send(&who, &documents).await?;
+            let now = self.index.watermarks(&who).await?;
+            let moved = who.into_iter().zip(now).zip(&documents).filter(|((_, now), sent)| now != *sent);
+            let moved: Vec<_> = moved.map(|(moved, _)| moved).collect();
+            (who, documents) = moved.into_iter().unzip();
         }
+        Ok(())
     }
 
-    async fn send(&self, who: &Principal, document: &Archived) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let topic = Topic::Archived(who.clone()).under(&self.prefix);
-        let publication = Publication::new(topic, serde_json::to_vec(document)?)
-            .at_least_once()
-            .retained()
-            .content_type("application/json")
-            .property(contract::archived::KINDS, Kind::ALL.map(Kind::name).join(","));
-        self.session.publish(publication).await?.await?;
+    /// Hands all of them over, then waits until the broker has each.
+    async fn send(
+        &self,
+        who: &[Principal],
+        documents: &[Archived],
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let kinds = Kind::ALL.map(Kind::name).join(",");
+        let mut deliveries = Vec::with_capacity(who.len());
+        for (who, document) in who.iter().zip(documents) {
+            let topic = Topic::Archived(who.clone()).under(&self.prefix);
+            let publication = Publication::new(topic, serde_json::to_vec(document)?)
+                .at_least_once()
+                .retained()
+                .content_type("application/json")
+                .property(contract::archived::KINDS, kinds.clone());
+            deliveries.push(self.session.publish(publication).await?);
+        }
+        for delivery in deliveries {
+            delivery.await?;
+            self.stats.count(Fact::Watermarks);
+        }
         Ok(())
     }
 }

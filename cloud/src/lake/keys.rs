@@ -22,6 +22,11 @@ impl Partition {
         Self { date: format!("{year:04}-{month:02}-{day:02}"), hour: time.hour() }
     }
 
+    /// The hour that holds a moment, counted from 1970.
+    pub fn number(time: Timestamp) -> i64 {
+        time.0.div_euclid(3600 * 1_000_000)
+    }
+
     /// Key of a Parquet object with rows of `kind`.
     pub fn rows_key(&self, kind: Kind, id: &str) -> String {
         format!("lake/kind={kind}/date={}/hour={:02}/{id}.parquet", self.date, self.hour)

@@ -44,8 +44,8 @@ impl Upload {
     }
 }
 
-/// Rows of one kind and partition as a Parquet object; sorts them.
-pub fn parquet(kind: Kind, rows: &mut [Row], partition: &Partition, now: Timestamp) -> Result<Upload, PackError> {
+/// Rows of one kind and partition as a Parquet object.
+pub fn parquet(kind: Kind, rows: &[Row], partition: &Partition, now: Timestamp) -> Result<Upload, PackError> {
     let facts = facts(Format::Parquet, kind, rows, partition);
     let bytes = write_parquet(kind, rows, &facts)?;
     Ok(Upload::new(facts, partition.rows_key(kind, &object_id(now)), bytes, PARQUET))
@@ -89,13 +89,15 @@ pub fn span(times: impl Iterator<Item = Timestamp> + Clone) -> [Timestamp; 2] {
 /// The numbers of these rows, by log.
 pub fn holdings(rows: &[Row]) -> Vec<Holding> {
     let mut of: BTreeMap<_, (Holding, Vec<u64>)> = BTreeMap::new();
-    for row in rows {
-        let h = &row.record.header;
+    let log = |row: &Row| (row.record.header.epoch, row.record.header.kind);
+    for run in rows.chunk_by(|a, b| log(a) == log(b)) {
+        let h = &run[0].record.header;
         let fresh = || {
             let (site, gateway) = (h.site.clone(), h.gateway.clone());
             (Holding { site, gateway, epoch: h.epoch, kind: h.kind, ranges: RangeSet::new() }, Vec::new())
         };
-        of.entry((h.epoch, h.kind)).or_insert_with(fresh).1.push(h.seq);
+        let (_, numbers) = of.entry(log(&run[0])).or_insert_with(fresh);
+        numbers.extend(run.iter().map(|row| row.record.header.seq));
     }
     let whole = of.into_values().map(|(holding, mut numbers)| {
         numbers.sort_unstable();

@@ -1,7 +1,7 @@
 //! A record in hand: header, body by kind, and blobs; what ingest accepts, the lake writes and the API streams.
 
 use bytes::Bytes;
-use contract::{Event, Gap, Header, Health, Kind, Prediction, Sample, frame};
+use contract::{Event, Gap, Header, Health, Kind, Prediction, Sample, frame, scan::Scanner};
 use serde::Serialize;
 
 /// The body of a record, by kind.
@@ -69,9 +69,11 @@ pub enum Unreadable {
 
 impl Record {
     /// Reads the body that `header` promises.
-    pub fn read(header: Header, parts: &frame::RecordParts<'_>) -> Result<Self, Unreadable> {
+    pub fn read(header: Header, parts: &frame::RecordParts<'_>, scanner: &mut Scanner) -> Result<Self, Unreadable> {
         let body = match header.kind {
-            Kind::Prediction => Body::Prediction(parts.parse_body()?),
+            Kind::Prediction => {
+                Body::Prediction(scanner.prediction(parts.body).map_or_else(|| parts.parse_body(), Ok)?)
+            }
             Kind::Event => Body::Event(parts.parse_body()?),
             Kind::Sample => Body::Sample(parts.parse_body()?),
             Kind::Health => Body::Health(parts.parse_body()?),

@@ -114,9 +114,9 @@ fn every_kind_reads_back_as_written() {
             clock_offset_us: -3,
             place: place.clone(),
         };
-        let mut rows = vec![row(2), row(0), row(1)];
+        let rows = vec![row(2), row(0), row(1)];
         let facts = facts(Format::Parquet, kind, &rows, &Partition::of(rows[0].corrected_at()));
-        let object = Bytes::from(write_parquet(kind, &mut rows, &facts).unwrap());
+        let object = Bytes::from(write_parquet(kind, &rows, &facts).unwrap());
         let mut back = Vec::new();
         read_parquet(kind, object.clone(), |row| back.push(row)).unwrap();
         assert_eq!(back, [row(0), row(1), row(2)], "{kind}");
@@ -139,8 +139,8 @@ fn described() -> (Vec<Row>, Facts) {
 
 #[test]
 fn an_object_says_what_it_holds() {
-    let (mut rows, facts) = described();
-    let object = Bytes::from(write_parquet(Kind::Event, &mut rows, &facts).unwrap());
+    let (rows, facts) = described();
+    let object = Bytes::from(write_parquet(Kind::Event, &rows, &facts).unwrap());
     assert_eq!(schema_version(object.clone()).unwrap(), contract::lake::VERSION);
     let builder = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(object).unwrap();
     let said = builder.metadata().file_metadata().key_value_metadata().unwrap();

@@ -100,7 +100,7 @@ async fn cut_down(objects: &Objects, found: Found, rest: &[Holding], now: Timest
         choose::holds(rest, header.epoch, header.kind, header.seq)
     });
     samples.retain(|(epoch, sample)| choose::holds(rest, *epoch, Kind::Sample, sample.seq));
-    let upload = lake::parquet(object.kind, &mut rows, &partition, now)?;
+    let upload = lake::parquet(object.kind, &rows, &partition, now)?;
     Ok(Found { object: lake::put(objects, upload).await?, gaps, samples })
 }
 

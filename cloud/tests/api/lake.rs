@@ -65,11 +65,11 @@ impl FolderLake {
             rows.push(Row { record, received_at, clock_offset_us: 0, place });
         }
         for kind in Kind::ALL {
-            let mut of_kind: Vec<_> = rows.iter().filter(|row| row.kind() == kind).cloned().collect();
+            let of_kind: Vec<_> = rows.iter().filter(|row| row.kind() == kind).cloned().collect();
             if !of_kind.is_empty() {
                 let partition = Partition::of(of_kind[0].corrected_at());
                 let facts = cloud::lake::facts(Format::Parquet, kind, &of_kind, &partition);
-                let object = write_parquet(kind, &mut of_kind, &facts).unwrap();
+                let object = write_parquet(kind, &of_kind, &facts).unwrap();
                 fs::write(self.folder.join(format!("{kind}-{number}.parquet")), object).unwrap();
             }
         }
@@ -127,7 +127,7 @@ impl Archive for FolderLake {
             let header = parts.parse_header().unwrap();
             assert_eq!((&header.site, &header.gateway), (&from.site, &from.gateway));
             assert_eq!((header.epoch, header.kind.number(), header.seq), (address.epoch, address.kind, address.seq));
-            read.push(Record::read(header, &parts).unwrap());
+            read.push(Record::read(header, &parts, &mut contract::scan::Scanner::default()).unwrap());
         }
         self.write(read);
         let (done, committed) = oneshot::channel();

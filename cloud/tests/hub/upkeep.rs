@@ -204,14 +204,14 @@ async fn what_two_ingests_stored_is_kept_once_and_nothing_of_it_lost() {
     let committed = rows_of(&parts, Kind::Prediction).await;
     let partition = Partition::of(committed[0].corrected_at());
     let stray = |numbers: std::ops::Range<u64>| {
-        let mut rows: Vec<_> = numbers
+        let rows: Vec<_> = numbers
             .map(|seq| {
                 let mut row = committed[0].clone();
                 row.record.header.seq = seq;
                 row
             })
             .collect();
-        lake::parquet(Kind::Prediction, &mut rows, &partition, now()).unwrap()
+        lake::parquet(Kind::Prediction, &rows, &partition, now()).unwrap()
     };
     // a copy of what is committed, and one that goes on where the other ends
     let (copy, overlap) = (stray(2..6), stray(7..15));

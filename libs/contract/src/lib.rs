@@ -13,7 +13,9 @@ pub mod topic;
 pub mod frame;
 pub mod header;
 pub mod kind;
+pub mod names;
 pub mod record;
+pub mod scan;
 
 pub mod archived;
 pub mod lake;

@@ -327,17 +327,27 @@ const READ_CHUNK: usize = 32 << 10;
 impl Reader {
     /// The next packet. Safe to cancel: what has been read stays.
     pub async fn next(&mut self) -> Result<Packet, Broken> {
-        use rumqttc::v5::mqttbytes::Error;
         loop {
-            match Packet::read(&mut self.buffer, Some(self.packet_max)) {
-                Ok(packet) => return Ok(packet),
-                Err(Error::InsufficientBytes(missing)) => self.buffer.reserve(missing.clamp(READ_CHUNK, 4 << 20)),
-                Err(error) => return Err(Broken::Malformed(error.to_string())),
+            if let Some(packet) = self.buffered() {
+                return packet;
             }
             if self.half.read_buf(&mut self.buffer).await.map_err(Broken::Io)? == 0 {
                 return Err(Broken::Io(io::ErrorKind::UnexpectedEof.into()));
             }
             self.last = Instant::now();
+        }
+    }
+
+    /// The next packet where all of it has been read; makes room for it where it has not.
+    pub fn buffered(&mut self) -> Option<Result<Packet, Broken>> {
+        use rumqttc::v5::mqttbytes::Error;
+        match Packet::read(&mut self.buffer, Some(self.packet_max)) {
+            Ok(packet) => Some(Ok(packet)),
+            Err(Error::InsufficientBytes(missing)) => {
+                self.buffer.reserve(missing.clamp(READ_CHUNK, 4 << 20));
+                None
+            }
+            Err(error) => Some(Err(Broken::Malformed(error.to_string()))),
         }
     }
 }

@@ -135,14 +135,19 @@ impl Driver {
         let _ = self.events.reserve().await; // the permit goes back, and nobody else sends
     }
 
-    /// Hands one event over; when the reader is gone, discards all of them.
+    /// Hands events over as long as there is room; when the reader is gone, discards all of them.
     pub fn hand_over(&mut self) {
-        while let Some(event) = self.incoming.hand_over(self.options.manual_acks && !self.events_gone) {
-            if let Err(mpsc::error::TrySendError::Closed(_)) = self.events.try_send(event) {
-                self.events_gone = true;
-                continue;
+        loop {
+            let room = match self.events.try_reserve() {
+                Ok(room) => Some(room),
+                Err(mpsc::error::TrySendError::Full(())) => return,
+                Err(mpsc::error::TrySendError::Closed(())) => None,
+            };
+            self.events_gone |= room.is_none();
+            let Some(event) = self.incoming.hand_over(self.options.manual_acks && !self.events_gone) else { return };
+            if let Some(room) = room {
+                room.send(event);
             }
-            return;
         }
     }
 

@@ -20,6 +20,9 @@ use crate::{
 /// Bytes that may wait to be written before new publications are taken from the queues.
 const WRITE_AHEAD: usize = 256 << 10;
 
+/// Packets taken in a row before anything else has its turn.
+const PACKETS: usize = 64;
+
 /// A connection and what belongs to it alone.
 pub(crate) struct Service {
     reader: Reader,
@@ -108,14 +111,12 @@ impl Service {
     fn take(&mut self, driver: &mut Driver, step: Step, period: Duration) -> Result<(), String> {
         match step {
             Step::Wrote(written) => written.map_err(|error| error.to_string())?,
-            Step::Came(packet) => self.receive(driver, packet.map_err(|broken| broken.to_string())?)?,
+            Step::Came(packet) => self.receive_all(driver, packet)?,
             Step::Live(Some(accepted)) | Step::Held(Some(accepted)) => self.send(driver, accepted)?,
             Step::Live(None) => self.live_drained = true,
             Step::Held(None) => self.held_drained = true,
-            Step::Ack(connection, number) if connection == driver.number => {
-                self.writer.put(&Packet::PubAck(PubAck::new(number, None)))?;
-            }
-            Step::Ack(..) | Step::Close => {}
+            Step::Ack(connection, number) => self.acknowledge(driver, connection, number)?,
+            Step::Close => {}
             Step::Room => driver.hand_over(),
             Step::Tick => self.sign_of_life(period)?,
         }
@@ -199,6 +200,32 @@ impl Service {
             QoS::AtLeastOnce => packet.pkid = driver.inflight.insert(accepted),
         }
         self.writer.put(&Packet::Publish(packet))
+    }
+
+    /// This acknowledgement, and those that wait behind it: they go out in one write.
+    fn acknowledge(&mut self, driver: &mut Driver, connection: u64, number: u16) -> Result<(), String> {
+        let mut next = Some((connection, number));
+        while let Some((connection, number)) = next {
+            if connection == driver.number {
+                self.writer.put(&Packet::PubAck(PubAck::new(number, None)))?;
+            }
+            next = driver.ack_queue.try_recv().ok();
+        }
+        Ok(())
+    }
+
+    /// This packet, and those that came with it.
+    fn receive_all(
+        &mut self,
+        driver: &mut Driver,
+        packet: Result<Packet, crate::connection::Broken>,
+    ) -> Result<(), String> {
+        self.receive(driver, packet.map_err(|broken| broken.to_string())?)?;
+        for _ in 1..PACKETS {
+            let Some(packet) = self.reader.buffered() else { break };
+            self.receive(driver, packet.map_err(|broken| broken.to_string())?)?;
+        }
+        Ok(())
     }
 
     fn receive(&mut self, driver: &mut Driver, packet: Packet) -> Result<(), String> {

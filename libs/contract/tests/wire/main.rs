@@ -10,4 +10,5 @@ mod examples;
 mod framing;
 mod golden;
 mod lake;
+mod scan;
 mod tolerance;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Advance, Binding, Commit, LakeIndex, Outcome, RANGES_MAX, SEQ_END, Stream, hashes, objects, samples,
-    streams::{bind, seen, stream, write_stream},
+    Advance, Commit, LakeIndex, Outcome, RANGES_MAX, SEQ_END, Stream, hashes, objects, samples,
+    streams::{bind_all, streams_by_id, write_streams},
 };
 use crate::tables::{Error, Tx};
 
@@ -25,10 +25,8 @@ impl LakeIndex {
 }
 
 async fn in_transaction(tx: &Tx, commit: &Commit) -> Result<Outcome, Error> {
-    let mut current = Vec::with_capacity(commit.advances.len());
-    for advance in &commit.advances {
-        current.push(stream(tx, advance.stream).await?);
-    }
+    let ids: Vec<_> = commit.advances.iter().map(|advance| advance.stream).collect();
+    let mut current = streams_by_id(tx, &ids).await?;
     // Nothing is written before all versions have been compared, so that returning here leaves nothing behind.
     let moved = |(s, a): &(&Stream, &Advance)| s.version != a.expected;
     let conflicts: Vec<_> = current.iter().zip(&commit.advances).filter(moved).map(|(s, _)| s.clone()).collect();
@@ -41,16 +39,13 @@ async fn in_transaction(tx: &Tx, commit: &Commit) -> Result<Outcome, Error> {
         }
     }
     let owners: BTreeMap<_, _> = commit.advances.iter().map(|a| (a.stream.epoch, &a.owner)).collect();
-    for (epoch, owner) in owners {
-        if let Binding::Foreign(owner) = bind(tx, owner, epoch, commit.now).await? {
-            return Ok(Outcome::Foreign { epoch, owner });
-        }
-        seen(tx, epoch, commit.now).await?;
+    if let Some((epoch, owner)) = bind_all(tx, &owners, commit.now).await? {
+        return Ok(Outcome::Foreign { epoch, owner });
     }
     for (stream, advance) in current.iter_mut().zip(&commit.advances) {
         advance_stream(stream, advance)?;
-        write_stream(tx, stream, commit.now).await?;
     }
+    write_streams(tx, &current, commit.now).await?;
     for object in &commit.objects {
         objects::insert(tx, object, commit.now).await?;
     }

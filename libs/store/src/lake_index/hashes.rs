@@ -3,10 +3,8 @@
 use sqlx::AssertSqlSafe;
 
 use super::{Hashes, LakeIndex, StreamId, signed};
-use crate::tables::{Error, Row, Statement, Tx};
+use crate::tables::{Error, Row, Statement, Tx, many};
 
-/// Rows in one statement: a thousand gateways must not be a thousand round trips a flush.
-const BATCH: usize = 32;
 const COLUMN_COUNT: usize = 6;
 /// Rows that one question gives at most.
 const ROWS_MAX: i64 = 10_000;
@@ -33,9 +31,7 @@ impl LakeIndex {
 }
 
 pub(super) async fn insert(tx: &Tx, hashes: &[Hashes]) -> Result<(), Error> {
-    let (whole, rest) = hashes.as_chunks::<BATCH>();
-    let batches = whole.iter().map(|batch| batch.as_slice()).chain(rest.chunks(1));
-    for batch in batches {
+    for batch in many::runs(hashes) {
         let statement = tx.sql(AssertSqlSafe(insert_sql(batch.len())));
         batch.iter().try_fold(statement, bind)?.execute().await?;
     }
@@ -44,16 +40,11 @@ pub(super) async fn insert(tx: &Tx, hashes: &[Hashes]) -> Result<(), Error> {
 
 /// A number that had no record before (a gap) may get hashes again after a rebuild: the newest object counts.
 fn insert_sql(rows: usize) -> String {
-    let row = |r: usize| {
-        let places: Vec<_> = (1..=COLUMN_COUNT).map(|c| format!("${}", r * COLUMN_COUNT + c)).collect();
-        format!("({})", places.join(", "))
-    };
-    let rows: Vec<_> = (0..rows).map(row).collect();
     format!(
         "INSERT INTO lake_hashes (epoch, kind, from_seq, to_seq, object, hashes) VALUES {} \
          ON CONFLICT (epoch, kind, from_seq) DO UPDATE SET to_seq = excluded.to_seq, object = excluded.object, \
          hashes = excluded.hashes",
-        rows.join(", ")
+        many::places(rows, COLUMN_COUNT)
     )
 }
 

@@ -57,7 +57,7 @@ async fn write(tx: &Tx, manifest: &Manifest, incarnation: &str, now: Timestamp) 
     for stream in &manifest.streams {
         let mut stream = stream.clone();
         stream.version = version;
-        streams::write_stream(tx, &stream, now).await?;
+        streams::write_streams(tx, &[stream], now).await?;
     }
     for object in &manifest.objects {
         objects::insert(tx, object, now).await?;

@@ -6,14 +6,12 @@ use contract::{FrameId, RegionId, Timestamp};
 use sqlx::AssertSqlSafe;
 
 use super::{LakeIndex, SampleInput, SampleQuery, SampleRow, signed};
-use crate::tables::{Error, Row, Statement, Tx};
+use crate::tables::{Error, Row, Statement, Tx, many};
 
 const COLUMNS: &str = "frame_id, region, seq, site, gateway, camera, corrected_at, captured_at, reason, label, score, \
                        shard, media_type, picture_offset, picture_bytes, picture_digest, width, height, input_offset, \
                        input_bytes, input_digest, input_encoding, input_dtype, input_shape";
 const COLUMN_COUNT: usize = 24;
-/// Rows in one statement: a thousand samples a second must not be a thousand round trips.
-const BATCH: usize = 32;
 
 impl LakeIndex {
     /// The samples of a frame, of one region or of all.
@@ -70,9 +68,7 @@ pub(super) async fn all(tx: &Tx) -> Result<Vec<SampleRow>, Error> {
 }
 
 pub(super) async fn insert(tx: &Tx, samples: &[SampleRow]) -> Result<(), Error> {
-    let (whole, rest) = samples.as_chunks::<BATCH>();
-    let batches = whole.iter().map(|batch| batch.as_slice()).chain(rest.chunks(1));
-    for batch in batches {
+    for batch in many::runs(samples) {
         let statement = tx.sql(AssertSqlSafe(insert_sql(batch.len())));
         batch.iter().try_fold(statement, bind)?.execute().await?;
     }
@@ -80,12 +76,7 @@ pub(super) async fn insert(tx: &Tx, samples: &[SampleRow]) -> Result<(), Error> 
 }
 
 fn insert_sql(rows: usize) -> String {
-    let row = |r: usize| {
-        let places: Vec<_> = (1..=COLUMN_COUNT).map(|c| format!("${}", r * COLUMN_COUNT + c)).collect();
-        format!("({})", places.join(", "))
-    };
-    let rows: Vec<_> = (0..rows).map(row).collect();
-    format!("INSERT INTO lake_samples ({COLUMNS}) VALUES {}", rows.join(", "))
+    format!("INSERT INTO lake_samples ({COLUMNS}) VALUES {}", many::places(rows, COLUMN_COUNT))
 }
 
 fn bind<'t>(statement: Statement<'t>, row: &SampleRow) -> Result<Statement<'t>, Error> {

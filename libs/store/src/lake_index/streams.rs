@@ -1,16 +1,18 @@
 //! Streams: to whom an epoch belongs, what is committed of it, and the watermark that says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use contract::{
     Archived, Epoch, Kind, Principal, Timestamp,
     archived::{ArchivedEpoch, ArchivedKind},
 };
 
+use sqlx::AssertSqlSafe;
+
 use super::{
     Binding, EpochRow, LakeIndex, RangeSet, Stream, StreamId, WATERMARK_EPOCHS, WATERMARK_RANGES, identity, signed,
 };
-use crate::tables::{Error, Row, Tx};
+use crate::tables::{Error, Row, Tx, many};
 
 impl LakeIndex {
     /// Binds an epoch to the first gateway that uses it: asked at its birth or first record.
@@ -30,7 +32,13 @@ impl LakeIndex {
 
     /// The watermark to publish to a gateway: read after the commit, in one transaction.
     pub async fn watermark(&self, owner: &Principal) -> Result<Archived, Error> {
-        self.tables().read(|tx| async move { watermark(&tx, owner).await }).await
+        let mut documents = self.watermarks(std::slice::from_ref(owner)).await?;
+        documents.pop().ok_or_else(|| Error::other(format!("no watermark was made for {owner}")))
+    }
+
+    /// The watermarks of several gateways, in their order, all of one moment.
+    pub async fn watermarks(&self, owners: &[Principal]) -> Result<Vec<Archived>, Error> {
+        self.tables().read(|tx| async move { watermarks(&tx, owners).await }).await
     }
 
     /// Every gateway that ever bound an epoch, for publishing all watermarks when the broker lost them.
@@ -60,10 +68,50 @@ pub(super) async fn bind(tx: &Tx, owner: &Principal, epoch: Epoch, now: Timestam
     Ok(if bound == *owner { Binding::Own } else { Binding::Foreign(bound) })
 }
 
-pub(super) async fn seen(tx: &Tx, epoch: Epoch, now: Timestamp) -> Result<(), Error> {
-    // Only forward: a clock that was set back must not make a gateway's newest epoch look old.
-    let sql = "UPDATE lake_epochs SET seen_at = $2 WHERE epoch = $1 AND seen_at < $2";
-    tx.sql(sql).bind(epoch.as_str()).bind(now.0).execute().await.map(drop)
+/// Binds epochs that hardly ever are new, and takes note that they were seen; gives the first that belongs to another.
+pub(super) async fn bind_all(
+    tx: &Tx,
+    owners: &BTreeMap<Epoch, &Principal>,
+    now: Timestamp,
+) -> Result<Option<(Epoch, Principal)>, Error> {
+    let owners: Vec<_> = owners.iter().collect();
+    for run in many::runs(&owners) {
+        let epochs: Vec<_> = run.iter().map(|(epoch, _)| **epoch).collect();
+        let bound: HashMap<_, _> = bound(tx, &epochs).await?.into_iter().collect();
+        for (epoch, owner) in run {
+            let binding = match bound.get(epoch) {
+                Some(bound) if bound == **owner => Binding::Own,
+                Some(other) => Binding::Foreign(other.clone()),
+                None => bind(tx, owner, **epoch, now).await?,
+            };
+            if let Binding::Foreign(other) = binding {
+                return Ok(Some((**epoch, other)));
+            }
+        }
+    }
+    for run in many::runs(&owners) {
+        // Only forward: a clock that was set back must not make a gateway's newest epoch look old.
+        let sql = format!(
+            "UPDATE lake_epochs SET seen_at = ${0} WHERE seen_at < ${0} AND {1}",
+            run.len() + 1,
+            any_epoch(run.len())
+        );
+        let statement = run.iter().fold(tx.sql(AssertSqlSafe(sql)), |sql, (epoch, _)| sql.bind(epoch.as_str()));
+        statement.bind(now.0).execute().await?;
+    }
+    Ok(None)
+}
+
+/// Those of the epochs that are bound, and to whom.
+async fn bound(tx: &Tx, epochs: &[Epoch]) -> Result<Vec<(Epoch, Principal)>, Error> {
+    let sql = format!("SELECT epoch, site, gateway FROM lake_epochs WHERE {}", any_epoch(epochs.len()));
+    let statement = epochs.iter().fold(tx.sql(AssertSqlSafe(sql)), |sql, epoch| sql.bind(epoch.as_str()));
+    statement.fetch_all().await?.iter().map(|row| Ok((row.parse("epoch")?, principal(row)?))).collect()
+}
+
+/// `epoch IN ($1, $2)`.
+fn any_epoch(count: usize) -> String {
+    format!("epoch IN {}", many::places(1, count))
 }
 
 pub(super) async fn stream(tx: &Tx, id: StreamId) -> Result<Stream, Error> {
@@ -74,44 +122,98 @@ pub(super) async fn stream(tx: &Tx, id: StreamId) -> Result<Stream, Error> {
     }
 }
 
-pub(super) async fn write_stream(tx: &Tx, stream: &Stream, now: Timestamp) -> Result<(), Error> {
-    let ranges = serde_json::to_string(stream.committed.later()).map_err(|e| Error::other(e.to_string()))?;
-    tx.sql(
-        "INSERT INTO lake_streams (epoch, kind, version, upto, ranges, changed_at) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (epoch, kind) DO UPDATE SET version = excluded.version, upto = excluded.upto, \
-         ranges = excluded.ranges, changed_at = excluded.changed_at",
-    )
-    .bind(stream.id.epoch.as_str())
-    .bind(stream.id.kind.name())
-    .bind(signed(stream.version, "version")?)
-    .bind(signed(stream.committed.upto(), "sequence number")?)
-    .bind(ranges)
-    .bind(now.0)
-    .execute()
-    .await
-    .map(drop)
+/// What is committed of each of these streams, in their order; version 0 and nothing where one is unknown.
+pub(super) async fn streams_by_id(tx: &Tx, ids: &[StreamId]) -> Result<Vec<Stream>, Error> {
+    let mut epochs: Vec<_> = ids.iter().map(|id| id.epoch).collect();
+    epochs.sort_unstable();
+    epochs.dedup();
+    let mut known: HashMap<_, _> =
+        streams_of(tx, &epochs).await?.into_iter().map(|stream| (stream.id, stream)).collect();
+    let fresh = |id| Stream { id, version: 0, committed: RangeSet::new() };
+    Ok(ids.iter().map(|id| known.remove(id).unwrap_or_else(|| fresh(*id))).collect())
+}
+
+/// Every known stream of these epochs.
+async fn streams_of(tx: &Tx, epochs: &[Epoch]) -> Result<Vec<Stream>, Error> {
+    let mut streams = Vec::new();
+    for run in many::runs(epochs) {
+        let sql = format!(
+            "SELECT epoch, kind, version, upto, ranges FROM lake_streams WHERE {} ORDER BY epoch, kind",
+            any_epoch(run.len())
+        );
+        let statement = run.iter().fold(tx.sql(AssertSqlSafe(sql)), |sql, epoch| sql.bind(epoch.as_str()));
+        // A kind that this version does not know belongs to a newer hub that shares the tables; it is not ours to state.
+        for row in statement.fetch_all().await?.iter().filter(|row| row.parse::<Kind>("kind").is_ok()) {
+            streams.push(read_stream(row, row.parse("epoch")?)?);
+        }
+    }
+    Ok(streams)
+}
+
+pub(super) async fn write_streams(tx: &Tx, streams: &[Stream], now: Timestamp) -> Result<(), Error> {
+    for run in many::runs(streams) {
+        let sql = format!(
+            "INSERT INTO lake_streams (epoch, kind, version, upto, ranges, changed_at) VALUES {} \
+             ON CONFLICT (epoch, kind) DO UPDATE SET version = excluded.version, upto = excluded.upto, \
+             ranges = excluded.ranges, changed_at = excluded.changed_at",
+            many::places(run.len(), 6)
+        );
+        let mut statement = tx.sql(AssertSqlSafe(sql));
+        for stream in run {
+            let ranges = serde_json::to_string(stream.committed.later()).map_err(|e| Error::other(e.to_string()))?;
+            statement = statement
+                .bind(stream.id.epoch.as_str())
+                .bind(stream.id.kind.name())
+                .bind(signed(stream.version, "version")?)
+                .bind(signed(stream.committed.upto(), "sequence number")?)
+                .bind(ranges)
+                .bind(now.0);
+        }
+        statement.execute().await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn streams(tx: &Tx, epoch: Epoch) -> Result<Vec<Stream>, Error> {
-    let sql = "SELECT kind, version, upto, ranges FROM lake_streams WHERE epoch = $1 ORDER BY kind";
-    let rows = tx.sql(sql).bind(epoch.as_str()).fetch_all().await?;
-    // A kind that this version does not know belongs to a newer hub that shares the tables; it is not ours to state.
-    let known = |row: &&Row| row.parse::<Kind>("kind").is_ok();
-    rows.iter().filter(known).map(|row| read_stream(row, epoch)).collect()
+    streams_of(tx, &[epoch]).await
 }
 
-async fn watermark(tx: &Tx, owner: &Principal) -> Result<Archived, Error> {
+async fn watermarks(tx: &Tx, owners: &[Principal]) -> Result<Vec<Archived>, Error> {
     let lake = identity(tx).await?;
-    let sql = "SELECT epoch FROM lake_epochs WHERE site = $1 AND gateway = $2 ORDER BY seen_at DESC, epoch LIMIT $3";
-    let rows = tx.sql(sql).bind(owner.site.as_str()).bind(owner.gateway.as_str()).bind(WATERMARK_EPOCHS);
-    let mut epochs = Vec::new();
-    for row in rows.fetch_all().await? {
-        let epoch: Epoch = row.parse("epoch")?;
-        let kinds: BTreeMap<_, _> =
-            streams(tx, epoch).await?.into_iter().map(|s| (s.id.kind, archived(&s.committed))).collect();
-        epochs.push(ArchivedEpoch { epoch, kinds });
+    let mut epochs: HashMap<Principal, Vec<Epoch>> = HashMap::new();
+    for run in many::runs(owners) {
+        let sql = format!(
+            "WITH asked(site, gateway) AS (VALUES {}) SELECT site, gateway, epoch FROM (SELECT e.site, e.gateway, e.epoch, \
+             row_number() OVER (PARTITION BY e.site, e.gateway ORDER BY e.seen_at DESC, e.epoch) AS place \
+             FROM asked JOIN lake_epochs e ON e.site = asked.site AND e.gateway = asked.gateway) AS placed \
+             WHERE place <= {WATERMARK_EPOCHS} ORDER BY site, gateway, place",
+            many::places(run.len(), 2)
+        );
+        let mut statement = tx.sql(AssertSqlSafe(sql));
+        for who in run {
+            statement = statement.bind(who.site.as_str()).bind(who.gateway.as_str());
+        }
+        for row in statement.fetch_all().await? {
+            epochs.entry(principal(&row)?).or_default().push(row.parse("epoch")?);
+        }
     }
-    Ok(Archived { schema: contract::SCHEMA, lake: lake.lake, incarnation: lake.incarnation, epochs })
+    let all: Vec<_> = epochs.values().flatten().copied().collect();
+    let mut kinds: HashMap<Epoch, BTreeMap<_, _>> = HashMap::new();
+    for stream in streams_of(tx, &all).await? {
+        kinds.entry(stream.id.epoch).or_default().insert(stream.id.kind, archived(&stream.committed));
+    }
+    let document = |who: &Principal| {
+        let of = epochs.get(who).into_iter().flatten();
+        let epochs =
+            of.map(|epoch| ArchivedEpoch { epoch: *epoch, kinds: kinds.get(epoch).cloned().unwrap_or_default() });
+        Archived {
+            schema: contract::SCHEMA,
+            lake: lake.lake.clone(),
+            incarnation: lake.incarnation.clone(),
+            epochs: epochs.collect(),
+        }
+    };
+    Ok(owners.iter().map(document).collect())
 }
 
 /// Every epoch, oldest first.

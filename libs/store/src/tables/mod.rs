@@ -11,6 +11,7 @@
 
 mod error;
 pub mod faults;
+pub mod many;
 mod migrate;
 mod open;
 mod transaction;
