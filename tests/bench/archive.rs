@@ -22,16 +22,17 @@ use contract::Kind;
 use serde_json::json;
 use world::{Config, Hub, Process};
 
-#[path = "cpu.rs"]
-#[expect(dead_code, reason = "this benchmark waits for no child")]
-mod cpu;
 #[path = "fleet.rs"]
 #[expect(dead_code, reason = "here nothing is sent at a pace")]
 mod fleet;
 #[path = "made.rs"]
 mod made;
 #[path = "rounds.rs"]
+#[expect(dead_code, reason = "rounds are not counted")]
 mod rounds;
+#[path = "running.rs"]
+#[expect(dead_code, reason = "memory is not asked for")]
+mod running;
 
 use fleet::Fleet;
 use rounds::{Rounds, setting};
@@ -58,17 +59,17 @@ fn main() -> Result<()> {
     let (rounds, records) = (setting("BENCH_ROUNDS", 5), setting("BENCH_RECORDS", 200_000));
     let folder = tempfile::tempdir()?;
     let hub = Hub::start(folder.path(), Config::new().set("ingest.flush_interval", format!("{}s", FLUSH.as_secs())))?;
-    let broker = cpu::child(hub.process.id(), "mosquitto")?;
+    let broker = running::child(hub.process.id(), "mosquitto")?;
     let mut ours = Contender::new(hub.process.id(), hub.mqtt()?, contract::topic::DEFAULT_PREFIX)?;
     ours.round(records, true)?;
     let rows = rows_an_object(&hub)?;
     let mut peers = PARSERS.iter().map(|(parser, _)| peer(&hub, parser, rows)).collect::<Result<Vec<_>>>()?;
     let mut passed = Rounds::default();
     for round in 0..=rounds {
-        let before = cpu::of(broker)?;
+        let before = running::cpu_us(broker)?;
         ours.round(records, round == 0)?;
         if round > 0 {
-            passed.push((cpu::of(broker)? - before) / records as f64);
+            passed.push((running::cpu_us(broker)? - before) / records as f64);
         }
         for (_, peer) in &mut peers {
             peer.round(records, round == 0)?;
@@ -116,9 +117,9 @@ impl Contender {
     }
 
     fn round(&mut self, records: u64, warm_up: bool) -> Result<()> {
-        let before = cpu::of(self.process)?;
+        let before = running::cpu_us(self.process)?;
         let took = self.fleet.burst(Kind::Prediction, records)?;
-        let used = cpu::of(self.process)? - before;
+        let used = running::cpu_us(self.process)? - before;
         if !warm_up {
             self.cpu.push(used / records as f64);
             self.rate.push(records as f64 / took.as_secs_f64());
@@ -160,10 +161,10 @@ fn peer(hub: &Hub, parser: &str, rows: u64) -> Result<(Process, Contender)> {
 fn samples(ours: &Contender, hub: &Hub, rounds: u64) -> Result<f64> {
     let (mut cpu, mut rate) = (Rounds::default(), Rounds::default());
     for round in 0..=rounds {
-        let (before, began) = (cpu::of(hub.process.id())?, Instant::now());
+        let (before, began) = (running::cpu_us(hub.process.id())?, Instant::now());
         ours.fleet.burst(Kind::Sample, SAMPLES)?;
         if round > 0 {
-            cpu.push((cpu::of(hub.process.id())? - before) / SAMPLES as f64);
+            cpu.push((running::cpu_us(hub.process.id())? - before) / SAMPLES as f64);
             rate.push(SAMPLES as f64 / began.elapsed().as_secs_f64());
         }
     }

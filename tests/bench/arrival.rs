@@ -28,6 +28,7 @@ mod fleet;
 #[path = "made.rs"]
 mod made;
 #[path = "rounds.rs"]
+#[expect(dead_code, reason = "there is one round")]
 mod rounds;
 
 use fleet::Fleet;

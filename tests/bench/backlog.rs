@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use contract::{Epoch, Kind, Principal, Timestamp, frame};
+use contract::{Kind, Principal, Timestamp, frame};
 use edge_agent::{
     clock::Mono,
     identity::{Identity, new_epoch},
@@ -29,15 +29,15 @@ use edge_agent::{
 use serde_json::Value;
 use world::{Config, Edge, Hub, Observer, mqtt::Login};
 
-#[path = "cpu.rs"]
-#[expect(dead_code, reason = "this benchmark waits for no child")]
-mod cpu;
 #[path = "made.rs"]
 #[expect(dead_code, reason = "the agent cuts its own bundles")]
 mod made;
 #[path = "rounds.rs"]
 #[expect(dead_code, reason = "the backlog drains once")]
 mod rounds;
+#[path = "running.rs"]
+#[expect(dead_code, reason = "only CPU time is asked for")]
+mod running;
 
 use made::Maker;
 use rounds::{Rounds, setting};
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
     let live = Ages::default();
     let _observer = live.observe(&hub)?;
     let edge = Edge::start(folder.path(), &hub, config)?;
-    let (hub_cpu, edge_cpu) = (cpu::of(hub.process.id())?, cpu::of(edge.process.id())?);
+    let (hub_cpu, edge_cpu) = (running::cpu_us(hub.process.id())?, running::cpu_us(edge.process.id())?);
     let (began, done) = (Instant::now(), AtomicBool::new(false));
     let stream = Ages::default();
     let took = thread::scope(|scope| {
@@ -72,7 +72,8 @@ fn main() -> Result<()> {
         watcher.join().map_err(|_| anyhow::anyhow!("the stream's watcher panicked"))??;
         took
     })?;
-    let (hub_cpu, edge_cpu) = (cpu::of(hub.process.id())? - hub_cpu, cpu::of(edge.process.id())? - edge_cpu);
+    let (hub_cpu, edge_cpu) =
+        (running::cpu_us(hub.process.id())? - hub_cpu, running::cpu_us(edge.process.id())? - edge_cpu);
     let rate = records as f64 / took.as_secs_f64();
     let (live, stream) = (live.take(), stream.take());
     println!("| what | figure | bar |\n|---|---|---|");

@@ -22,16 +22,16 @@ use anyhow::{Result, ensure};
 use contract::Kind;
 use world::{Config, Hub};
 
-#[path = "cpu.rs"]
-#[expect(dead_code, reason = "this benchmark waits for no child")]
-mod cpu;
 #[path = "fleet.rs"]
 #[expect(dead_code, reason = "here all is sent at a pace")]
 mod fleet;
 #[path = "made.rs"]
 mod made;
 #[path = "rounds.rs"]
+#[expect(dead_code, reason = "rounds are not counted")]
 mod rounds;
+#[path = "running.rs"]
+mod running;
 
 use fleet::Fleet;
 use rounds::{Rounds, setting};
@@ -91,7 +91,7 @@ fn main() -> Result<()> {
 fn measure(count: usize, rate: f64, lasting: Duration, figures: &mut Figures) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let hub = Hub::start(folder.path(), Config::new().set("ingest.flush_interval", "2s"))?;
-    let (process, broker) = (hub.process.id(), cpu::child(hub.process.id(), "mosquitto")?);
+    let (process, broker) = (hub.process.id(), running::child(hub.process.id(), "mosquitto")?);
     let fleet = Fleet::connect(hub.mqtt()?, contract::topic::DEFAULT_PREFIX, count, 1)?;
     fleet.paced(Kind::Prediction, rate, WARM_UP)?;
     let done = Arc::new(AtomicBool::new(false));
@@ -100,16 +100,16 @@ fn measure(count: usize, rate: f64, lasting: Duration, figures: &mut Figures) ->
         let mut peaks = [0.0; 2];
         while !until.load(Ordering::Relaxed) {
             for (peak, pid) in peaks.iter_mut().zip([process, broker]) {
-                *peak = cpu::resident_mb(pid).unwrap_or(0.0).max(*peak);
+                *peak = running::resident_mb(pid).unwrap_or(0.0).max(*peak);
             }
             thread::sleep(Duration::from_millis(50)); // the sampling period
         }
         peaks
     });
-    let (before, broker_before) = (cpu::of(process)?, cpu::of(broker)?);
+    let (before, broker_before) = (running::cpu_us(process)?, running::cpu_us(broker)?);
     let messages = fleet.messages();
     let records = fleet.paced(Kind::Prediction, rate, lasting)? as f64;
-    let (used, broker_used) = (cpu::of(process)? - before, cpu::of(broker)? - broker_before);
+    let (used, broker_used) = (running::cpu_us(process)? - before, running::cpu_us(broker)? - broker_before);
     done.store(true, Ordering::Relaxed);
     let [hub_mb, broker_mb] = watch.join().unwrap_or_default();
     figures.hub.push(used / records);

@@ -58,9 +58,7 @@ pub fn write_parquet(kind: Kind, rows: &[Row], facts: &Facts) -> Result<Vec<u8>,
 /// By site, gateway, time and number. The rows themselves stay where they are: they are half a kilobyte each, and come in
 /// runs of one gateway that a sort would copy once for every level of its merges.
 fn in_order(rows: &[Row]) -> Vec<&Row> {
-    type Who<'a> = (&'a str, &'a str);
-    let who = |row: &Row| -> Who<'_> { (row.record.header.site.as_str(), row.record.header.gateway.as_str()) };
-    let mut gateways: Vec<Who<'_>> = rows.chunk_by(|a, b| who(a) == who(b)).map(|run| who(&run[0])).collect();
+    let mut gateways: Vec<_> = rows.chunk_by(|a, b| who(a) == who(b)).map(|run| who(&run[0])).collect();
     gateways.sort_unstable();
     gateways.dedup();
     let mut order = Vec::with_capacity(rows.len());
@@ -73,6 +71,10 @@ fn in_order(rows: &[Row]) -> Vec<&Row> {
     }
     order.sort_by_key(|(key, _)| *key);
     order.into_iter().map(|(_, row)| row).collect()
+}
+
+fn who(row: &Row) -> (&str, &str) {
+    (row.record.header.site.as_str(), row.record.header.gateway.as_str())
 }
 
 fn encode(kind: Kind, rows: &[&Row], facts: &Facts) -> Result<Vec<u8>, ParquetError> {

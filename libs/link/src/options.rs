@@ -138,6 +138,9 @@ pub struct Options {
     pub queue_max: usize,
     /// Incoming QoS 1 messages that the broker may send before it gets acknowledgements.
     pub receive_max: u16,
+    /// After a little came, no more is read for this long, so that what comes meanwhile is read, handed over and
+    /// acknowledged together. For one who hears a thousand small senders, and to whom milliseconds do not matter. Zero: off.
+    pub gather: Duration,
     /// Whether the reader acknowledges QoS 1 messages itself, through [`crate::Ack`].
     pub manual_acks: bool,
     /// The first wait after a failed connection.
@@ -167,6 +170,7 @@ impl Options {
             inflight_max: 32,
             queue_max: 64,
             receive_max: 64,
+            gather: Duration::ZERO,
             manual_acks: false,
             backoff_initial: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),

@@ -20,6 +20,8 @@ use crate::{
 /// Bytes that may wait to be written before new publications are taken from the queues.
 const WRITE_AHEAD: usize = 256 << 10;
 
+/// Less than this is little: it is worth waiting for more.
+const LITTLE: u64 = 128 << 10;
 /// Packets taken in a row before anything else has its turn.
 const PACKETS: usize = 64;
 
@@ -34,6 +36,8 @@ pub(crate) struct Service {
     queued_before: usize,
     held_drained: bool,
     live_drained: bool,
+    /// Until then nothing is read; see [`crate::Options::gather`].
+    gathering: Option<tokio::time::Instant>,
 }
 
 /// What happened next.
@@ -44,6 +48,7 @@ enum Step {
     Held(Option<Accepted>),
     Ack(u64, u16),
     Room,
+    Gathered,
     Tick,
     Close,
 }
@@ -51,8 +56,16 @@ enum Step {
 impl Service {
     pub fn new(connection: Connection) -> Self {
         let Connection { reader, writer, terms } = connection;
-        let queued_before = 0;
-        Self { reader, writer, terms, subscribing: None, queued_before, held_drained: false, live_drained: false }
+        Self {
+            reader,
+            writer,
+            terms,
+            subscribing: None,
+            queued_before: 0,
+            held_drained: false,
+            live_drained: false,
+            gathering: None,
+        }
     }
 
     /// Serves until the connection breaks or the session is over.
@@ -98,7 +111,8 @@ impl Service {
         let Driver { queues, ack_queue, shared, events, incoming, .. } = driver;
         tokio::select! {
             written = self.writer.write(), if self.writer.is_pending() => Step::Wrote(written),
-            packet = self.reader.next() => Step::Came(packet),
+            packet = self.reader.next(), if self.gathering.is_none() => Step::Came(packet),
+            () = until(self.gathering), if self.gathering.is_some() => Step::Gathered,
             accepted = queues.live.recv(), if live_room => Step::Live(accepted),
             accepted = queues.held.recv(), if held_room => Step::Held(accepted),
             Some((connection, number)) = ack_queue.recv() => Step::Ack(connection, number),
@@ -118,6 +132,7 @@ impl Service {
             Step::Ack(connection, number) => self.acknowledge(driver, connection, number)?,
             Step::Close => {}
             Step::Room => driver.hand_over(),
+            Step::Gathered => self.gathering = None,
             Step::Tick => self.sign_of_life(period)?,
         }
         if self.subscribing.is_none() { self.send_again(driver) } else { Ok(()) }
@@ -220,10 +235,16 @@ impl Service {
         driver: &mut Driver,
         packet: Result<Packet, crate::connection::Broken>,
     ) -> Result<(), String> {
+        let before = driver.shared.stats.received_bytes.load(Ordering::Relaxed);
         self.receive(driver, packet.map_err(|broken| broken.to_string())?)?;
         for _ in 1..PACKETS {
             let Some(packet) = self.reader.buffered() else { break };
             self.receive(driver, packet.map_err(|broken| broken.to_string())?)?;
+        }
+        let came = driver.shared.stats.received_bytes.load(Ordering::Relaxed) - before;
+        let gather = driver.options.gather;
+        if came < LITTLE && !gather.is_zero() {
+            self.gathering = Some(tokio::time::Instant::now() + gather);
         }
         Ok(())
     }
@@ -269,6 +290,13 @@ impl Service {
         }
         self.queued_before = self.writer.buffer.len();
         self.writer.put(&Packet::PingReq(PingReq))
+    }
+}
+
+async fn until(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

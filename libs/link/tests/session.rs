@@ -82,6 +82,24 @@ async fn a_message_of_a_mebibyte_passes_both_ways() {
     assert_eq!(message(&mut events).await.payload, payload);
 }
 
+/// Small messages that are read together are all there, in their order, and large ones among them.
+#[tokio::test]
+async fn what_gathers_arrives_whole_and_in_order() {
+    let broker = Broker::open();
+    let (sender, _) = connected(options(&broker, "many", &[])).await;
+    let gathering = Options { gather: Duration::from_millis(5), ..options(&broker, "gathers", &["few/#"]) };
+    let (reader, mut events) = connected(gathering).await;
+    let payload = |n: u32| vec![n as u8; if n.is_multiple_of(100) { 300_000 } else { 10 }];
+    for n in 0..500 {
+        drop(sender.publish(Publication::new(format!("few/{n}"), payload(n)).at_least_once()).await.unwrap());
+    }
+    for n in 0..500 {
+        let message = message(&mut events).await;
+        assert_eq!((message.topic, &message.payload[..]), (format!("few/{n}"), &payload(n)[..]));
+    }
+    assert_eq!(reader.stats().received, 500);
+}
+
 #[tokio::test]
 async fn what_the_broker_does_not_take_is_refused_alone() {
     let broker = Broker::start("allow_anonymous true\nmax_packet_size 100000\n", |_| {});

@@ -127,7 +127,8 @@ class Consumer:
         self.s3 = boto3.client("s3", endpoint_url=options["s3"], region_name="us-east-1",
                                aws_access_key_id=options["access_key"], aws_secret_access_key=options["secret_key"])
         host, port = options["mqtt"].rsplit(":", 1)
-        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="archive-consumer", protocol=mqtt.MQTTv5)
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=options["prefix"],
+                                  protocol=mqtt.MQTTv5)
         self.client.on_message = self.message
         self.client.on_connect = lambda client, *_: client.subscribe(f"{options['prefix']}/up/+/+/prediction", 1)
         self.client.on_subscribe = lambda *_: print(json.dumps({"ready": True}), flush=True)
@@ -181,7 +182,8 @@ class Consumer:
     def run(self):
         gc.disable()  # nothing here is cyclic, and looking for cycles in a hundred thousand dicts is dear
         while True:
-            self.client.loop(0.1)
+            if self.client.loop(0.1) != mqtt.MQTT_ERR_SUCCESS:
+                sys.exit("the broker is gone")
             if self.since and time.monotonic() - self.since >= self.options["interval_s"]:
                 self.flush()
 
