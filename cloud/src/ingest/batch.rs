@@ -36,11 +36,14 @@ pub struct Kept {
     pub beside: bool,
 }
 
+/// Rows by kind.
+pub type Rows = BTreeMap<Kind, Vec<Row>>;
+
 /// One flush's worth.
 #[derive(Default)]
 pub struct Batch {
     /// Rows by kind.
-    pub rows: BTreeMap<Kind, Vec<Row>>,
+    pub rows: Rows,
     /// Records that cannot be read.
     pub dead: Vec<Kept>,
     /// Records of a newer version.
@@ -64,6 +67,17 @@ impl Batch {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
         self.adds.is_empty() && self.dead.is_empty()
+    }
+
+    /// Takes over room for rows, where there is less.
+    pub fn make_room(&mut self, room: Rows) {
+        for (kind, mut larger) in room {
+            let rows = self.rows.entry(kind).or_default();
+            if rows.capacity() < larger.capacity() {
+                larger.append(rows);
+                *rows = larger;
+            }
+        }
     }
 
     /// Notes the hash of a row's record.

@@ -20,7 +20,7 @@ use store::{
 };
 
 use super::{
-    batch::Batch,
+    batch::{Batch, Rows},
     build::{self, Built},
     dead,
     stats::{Fact, Stats},
@@ -56,6 +56,8 @@ pub struct Flushed {
     pub streams: Vec<Stream>,
     /// The gateways that get a new watermark; empty when ingest gave up.
     pub owners: HashSet<Principal>,
+    /// Room for the rows of a batch to come: taking it anew costs a page fault for every few rows.
+    pub room: Rows,
 }
 
 /// Told to give up.
@@ -66,8 +68,8 @@ impl Flusher {
     pub async fn flush(self, batch: Batch, versions: HashMap<StreamId, u64>) -> Flushed {
         let settled = batch.advances(&versions);
         match self.until_committed(batch, versions).await {
-            Ok((streams, owners)) => Flushed { settled, streams, owners },
-            Err(GaveUp) => Flushed { settled, streams: Vec::new(), owners: HashSet::new() },
+            Ok((streams, owners, room)) => Flushed { settled, streams, owners, room },
+            Err(GaveUp) => Flushed { settled, streams: Vec::new(), owners: HashSet::new(), room: Rows::new() },
         }
     }
 
@@ -75,7 +77,7 @@ impl Flusher {
         &self,
         mut batch: Batch,
         mut versions: HashMap<StreamId, u64>,
-    ) -> Result<(Vec<Stream>, HashSet<Principal>), GaveUp> {
+    ) -> Result<(Vec<Stream>, HashSet<Principal>, Rows), GaveUp> {
         let owners = batch.owners();
         let has_dead = !batch.dead.is_empty();
         let traces = Traces::begin(&batch);
@@ -109,7 +111,8 @@ impl Flusher {
         if has_dead {
             dead::prune(&self.index, &self.objects, self.dead_bytes).await;
         }
-        Ok((known.into_values().collect(), owners))
+        batch.rows.values_mut().for_each(Vec::clear);
+        Ok((known.into_values().collect(), owners, batch.rows))
     }
 
     async fn build(&self, mut batch: Batch) -> Result<(Batch, Built), GaveUp> {

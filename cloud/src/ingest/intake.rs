@@ -82,6 +82,8 @@ pub struct Intake {
     stats: Arc<Stats>,
     arrivals: Arrivals,
     scanner: Scanner,
+    /// Records of the message in hand that will be rows.
+    fresh: Vec<Record>,
     /// What topic names say: a gateway has one for each kind, and they are the same with every message.
     topics: HashMap<String, (Principal, Kind), RandomState>,
 }
@@ -93,8 +95,10 @@ struct Version {
 }
 
 /// A frame that passed the first look: what it will be.
+#[derive(Clone, Copy)]
 enum Passed {
-    Row(Box<Record>),
+    /// The next of the fresh records.
+    Row,
     Verdict(Verdict),
 }
 
@@ -113,6 +117,7 @@ impl Intake {
             stats,
             arrivals,
             scanner: Scanner::default(),
+            fresh: Vec::new(),
             topics: HashMap::default(),
         }
     }
@@ -178,22 +183,22 @@ impl Intake {
     /// Takes the frames of one lot; the owners of their epochs are known.
     pub fn take(&mut self, lot: &Lot, frames: &[Frame<'_>]) -> Vec<Verdict> {
         let passed: Vec<_> = frames.iter().map(|frame| self.look(lot, frame)).collect();
-        let newest = passed.iter().filter_map(|p| match p {
-            Passed::Row(record) if record.header.captured_source == CaptureSource::Arrival => Some(&record.header),
-            _ => None,
-        });
+        let mut fresh = std::mem::take(&mut self.fresh);
+        let arrived = |record: &&Record| record.header.captured_source == CaptureSource::Arrival;
+        let newest = fresh.iter().filter(arrived).map(|record| &record.header);
         if let (Some(newest), Some(_)) = (newest.max_by_key(|header| header.monotonic_us), lot.kind) {
             self.clocks.observe(&lot.from, newest, lot.received_at, lot.sent_at);
         }
-        let verdicts = passed.into_iter().map(|passed| match passed {
+        for record in fresh.drain(..) {
+            let offset_us = self.clocks.offset_us(&lot.from, &record.header);
+            self.keep(lot, record, offset_us);
+        }
+        self.fresh = fresh; // its room serves the next message
+        let verdict = |passed| match passed {
             Passed::Verdict(verdict) => verdict,
-            Passed::Row(record) => {
-                let offset_us = self.clocks.offset_us(&lot.from, &record.header);
-                self.keep(lot, *record, offset_us);
-                Verdict::Accepted
-            }
-        });
-        verdicts.collect()
+            Passed::Row => Verdict::Accepted,
+        };
+        passed.into_iter().map(verdict).collect()
     }
 
     /// The lake's tables are others now, in a new incarnation: everything about them is asked again, and the hub's own gap
@@ -338,7 +343,8 @@ impl Intake {
         self.account(lot, frame, kind);
         let id = StreamId { epoch: frame.address.epoch, kind };
         self.batch.hash(id, frame.address.seq, duplicates::hash(bytes));
-        Passed::Row(Box::new(record))
+        self.fresh.push(record);
+        Passed::Row
     }
 
     /// The numbers that a gap record accounts for; `None` when the epoch's owner must be asked first.

@@ -19,7 +19,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::{
     Options,
-    batch::Batch,
+    batch::{Batch, Rows},
     duplicates,
     flush::{Flushed, Flusher, Outage, chain, ended, now},
     handle::Submission,
@@ -64,6 +64,10 @@ pub(super) struct Shell {
     pub hurry: CancellationToken,
     pub in_flight: Option<JoinHandle<Flushed>>,
     pub flight_weight: usize,
+    /// Room that the last flush left for rows.
+    pub room: Rows,
+    /// What flushes have left in the heap.
+    pub freed: memory::Freed,
     /// The life of the lake that was learnt from, and when that was last looked at.
     pub incarnation: Option<String>,
     pub looked_at: Option<Instant>,
@@ -90,6 +94,11 @@ impl Shell {
         loop {
             self.pulse.beat();
             self.look_at_incarnation().await;
+            if self.freed.is_due(Instant::now()) {
+                self.room.clear();
+                self.intake.batch.rows.values_mut().for_each(Vec::shrink_to_fit);
+                tokio::task::spawn_blocking(memory::give_back);
+            }
             self.flusher.stats.set_backlog(self.intake.weight() + self.flight_weight);
             let room = self.intake.batch.weight < self.options.flush_bytes;
             if self.in_flight.is_none() && !self.intake.batch.is_empty() && (!room || self.due()) {
@@ -306,6 +315,7 @@ impl Shell {
 
     fn start_flush(&mut self) {
         let batch: Batch = self.intake.take_batch();
+        self.intake.batch.make_room(std::mem::take(&mut self.room));
         let versions: HashMap<_, _> = batch.adds.keys().map(|id| (*id, self.intake.streams.version(*id))).collect();
         self.flight_weight = batch.weight;
         self.in_flight = Some(tokio::spawn(self.flusher.clone().flush(batch, versions)));
@@ -313,11 +323,11 @@ impl Shell {
 
     fn flushed(&mut self, flushed: Result<Flushed, tokio::task::JoinError>) -> Result<(), Lost> {
         self.in_flight = None;
-        let weight = std::mem::take(&mut self.flight_weight);
-        tokio::task::spawn_blocking(move || memory::give_back(weight));
+        self.freed.flushed(std::mem::take(&mut self.flight_weight), Instant::now());
         let flushed = flushed.map_err(Lost::Flush)?;
         self.intake.streams.settle(&flushed.settled, flushed.streams);
         self.owed.add(flushed.owners);
+        self.room = flushed.room;
         Ok(())
     }
 }

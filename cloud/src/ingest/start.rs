@@ -16,9 +16,11 @@ use tokio::{sync::mpsc, time::timeout};
 use super::{
     Handle, Stats,
     assemble::Limits,
+    batch::Rows,
     flush::Flusher,
     handle::Arrivals,
     intake::Intake,
+    memory::Freed,
     run::Shell,
     upgrade,
     watermark::{Owed, Publisher},
@@ -120,6 +122,8 @@ pub fn start(options: Options, parts: Parts) -> Ingest {
         hurry: hurry.clone(),
         in_flight: None,
         flight_weight: 0,
+        room: Rows::new(),
+        freed: Freed::default(),
         incarnation: None,
         looked_at: None,
     };

@@ -144,7 +144,9 @@ fn array(kind: Kind, column: &Column, rows: &[&Row]) -> Result<ArrayRef, Parquet
 }
 
 fn texts(extract: Extract, rows: &[&Row]) -> ArrayRef {
-    let mut builder = StringBuilder::with_capacity(rows.len(), rows.len() * 16);
+    // Most columns have texts of one length.
+    let length = rows.first().map_or(0, |row| if let Cell::Text(text) = extract(row) { text.len() + 1 } else { 0 });
+    let mut builder = StringBuilder::with_capacity(rows.len(), rows.len() * length);
     for row in rows {
         match extract(row) {
             Cell::Text(text) => builder.append_value(text),
