@@ -26,7 +26,10 @@ use super::{
     stats::{Fact, Stats},
     streams::{Number, Streams},
 };
-use crate::lake::{Body, Record, Row, Unreadable};
+use crate::{
+    clock,
+    lake::{Body, Record, Row, Unreadable},
+};
 
 /// A dead letter longer than this is cut: enough to see what it is.
 const DEAD_BYTES_MAX: usize = 1 << 20;
@@ -107,7 +110,7 @@ impl Intake {
             duplicates: Duplicates::default(),
             assembler: Assembler::new(limits),
             clocks: Clocks::default(),
-            own_gaps: OwnGaps::new(gateway, Instant::now()),
+            own_gaps: OwnGaps::new(gateway, clock::mono()),
             stats,
             arrived,
         }

@@ -21,13 +21,14 @@ use super::{
     Options,
     batch::Batch,
     duplicates,
-    flush::{Flushed, Flusher, Outage, chain, ended, now},
+    flush::{Flushed, Flusher, Outage, chain, ended},
     handle::Submission,
     intake::{Intake, Lot, Verdict},
     memory,
     streams::Number,
     watermark::{self, Owed},
 };
+use crate::clock::{mono, wall as now};
 
 /// When stopping, how long the bus must be quiet before what was sent counts as received.
 const QUIET: Duration = Duration::from_millis(300);
@@ -113,7 +114,7 @@ impl Shell {
                     self.compare_duplicates().await;
                 }
                 Woken::Hurry => self.options.flush_interval = Duration::ZERO,
-                Woken::Timer => self.intake.expire(Instant::now()),
+                Woken::Timer => self.intake.expire(mono()),
             }
         }
         inbox.close();
@@ -151,13 +152,13 @@ impl Shell {
     }
 
     fn due(&self) -> bool {
-        self.intake.batch.since.is_some_and(|since| since.elapsed() >= self.options.flush_interval)
+        self.intake.batch.since.is_some_and(|since| mono() - since >= self.options.flush_interval)
     }
 
     fn wait(&self) -> Duration {
         match self.intake.batch.since {
             Some(since) if self.in_flight.is_none() => {
-                self.options.flush_interval.saturating_sub(since.elapsed()).min(TICK)
+                self.options.flush_interval.saturating_sub(mono() - since).min(TICK)
             }
             _ => TICK,
         }
@@ -178,11 +179,11 @@ impl Shell {
     /// Whether the tables are still those that were learnt: they may have been restored, rebuilt, or found to be rolled back,
     /// by this process or another one.
     async fn look_at_incarnation(&mut self) {
-        if self.looked_at.is_some_and(|at| at.elapsed() < TICK) {
+        if self.looked_at.is_some_and(|at| mono() - at < TICK) {
             return;
         }
         let asked = timeout(LOOK_MAX, self.flusher.index.identity()).await;
-        self.looked_at = Some(Instant::now());
+        self.looked_at = Some(mono());
         let Ok(Ok(lake)) = asked else { return }; // an outage is told of by who needs the tables
         let before = self.incarnation.replace(lake.incarnation.clone());
         if before.is_some_and(|before| before != lake.incarnation) {
@@ -207,7 +208,7 @@ impl Shell {
 
     async fn message(&mut self, message: &Message) {
         let sent_at = message.property(contract::frame::SENT_AT).and_then(|text| text.parse().ok());
-        let Some(lot) = self.intake.lot(&self.options.prefix, &message.topic, sent_at, now(), Instant::now()) else {
+        let Some(lot) = self.intake.lot(&self.options.prefix, &message.topic, sent_at, now(), mono()) else {
             return;
         };
         let frames = self.intake.frames(&message.payload);
@@ -233,13 +234,13 @@ impl Shell {
                     Vec::new() // they count as unchecked
                 }
             };
-            self.intake.compare(seconds, &kept, Instant::now());
+            self.intake.compare(seconds, &kept, mono());
         }
     }
 
     async fn submission(&mut self, submission: Submission) {
         let Submission { from, records, done } = submission;
-        let lot = Lot { from, kind: None, received_at: now(), sent_at: None, now: Instant::now() };
+        let lot = Lot { from, kind: None, received_at: now(), sent_at: None, now: mono() };
         let whole = |(address, payload)| Frame { version: frame::VERSION, address, index: 0, count: 1, payload };
         let frames: Vec<_> = records.iter().map(|(address, bytes)| whole((*address, &bytes[..]))).collect();
         if !self.learn(&lot, &frames).await {

@@ -18,7 +18,10 @@ use super::{
     claim,
     survey::{Found, chain, survey},
 };
-use crate::lake::{self, Partition, Row};
+use crate::{
+    clock::off_loop,
+    lake::{self, Partition, Row},
+};
 
 /// An object that is not part of the lake, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -107,7 +110,7 @@ async fn cut_down(objects: &Objects, found: Found, rest: &[Holding], now: Timest
 /// Every row of a Parquet object.
 pub(super) async fn read_rows(objects: &Objects, key: &str, kind: Kind) -> Result<Vec<Row>, Error> {
     let bytes = objects.get(key).await?;
-    let read = tokio::task::spawn_blocking(move || {
+    let read = off_loop(move || {
         let mut rows = Vec::new();
         lake::read_parquet(kind, bytes, |row| rows.push(row)).map(|()| rows)
     });

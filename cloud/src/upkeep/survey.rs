@@ -13,7 +13,10 @@ use store::{
 };
 
 use super::{Error, rebuild::Aside};
-use crate::lake::{self, Body, Facts, PREFIXES, Partition, Row};
+use crate::{
+    clock::off_loop,
+    lake::{self, Body, Facts, PREFIXES, Partition, Row},
+};
 
 /// Objects read at a time.
 const READS: usize = 4;
@@ -63,7 +66,7 @@ pub async fn survey(objects: &Objects) -> Result<Survey, Error> {
 async fn one(objects: &Objects, entry: Entry) -> Result<(String, Result<Found, String>), Error> {
     let bytes = objects.get(&entry.key).await?;
     let key = entry.key.clone();
-    let read = tokio::task::spawn_blocking(move || read(&key, bytes)).await;
+    let read = off_loop(move || read(&key, bytes)).await;
     match read {
         Ok(found) => Ok((entry.key, found)),
         Err(_) => Err(Error::Interrupted { what: entry.key }),

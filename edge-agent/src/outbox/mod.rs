@@ -129,6 +129,11 @@ impl Outbox {
         act(&mut self.lock())
     }
 
+    /// Wakes who waits for durable records, as the syncer's thread does: for simulators, which act on the log itself.
+    pub fn became_durable(&self) {
+        self.appended.notify_one();
+    }
+
     /// Looks at the index.
     pub fn index<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
         look(&self.lock().index)

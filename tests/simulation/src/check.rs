@@ -1,0 +1,105 @@
+//! What the lake holds in the end, against what was written.
+
+use std::collections::BTreeMap;
+
+use cloud::{lake, upkeep};
+use contract::{Gap, Kind};
+use store::lake_index::{Format, StreamId};
+
+use crate::{
+    gateway::Gateway,
+    lake::Lake,
+    truth::{Number, Truth, Written},
+    world::Outcome,
+};
+
+/// Reasons by which a stated policy drops records.
+const POLICIES: [&str; 2] = ["overflow", "age"];
+/// Reasons that a failing disk gives.
+const DISK: [&str; 2] = ["disk", "damaged"];
+
+/// Compares.
+pub async fn everything(
+    lake: &Lake,
+    truth: &Truth,
+    gateways: &[Gateway],
+    disk_faults: &[bool],
+    outcome: &mut Outcome,
+) -> anyhow::Result<()> {
+    let (index, objects) = lake.open().await?;
+    let mut rows: BTreeMap<Number, Vec<u64>> = BTreeMap::new();
+    let mut gaps: Vec<Gap> = Vec::new();
+    for object in index.live_objects().await?.into_iter().filter(|object| object.format == Format::Parquet) {
+        let bytes = match objects.get(&object.key).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                outcome.violations.push(format!("{error}"));
+                continue;
+            }
+        };
+        lake::read_parquet(object.kind, bytes, |row| {
+            let header = &row.record.header;
+            rows.entry((header.epoch, header.kind, header.seq)).or_default().push(header.monotonic_us);
+            if let lake::Body::Gap(gap) = &row.record.body {
+                gaps.push(gap.clone());
+            }
+        })?;
+    }
+    outcome.rows = rows.values().map(|contents| contents.len() as u64).sum();
+    for (number, contents) in rows.iter().filter(|(_, contents)| contents.len() > 1) {
+        outcome.doubled += contents.len() as u64 - 1;
+        outcome.violations.push(format!("{number:?} is in the lake {} times: {contents:?}", contents.len()));
+    }
+    contents(&rows, &gaps, truth, disk_faults, outcome);
+    let verified = upkeep::verify(&index, &objects, upkeep::Window::default()).await?;
+    if !verified.clean {
+        let unclean: Vec<_> = verified.sequences.iter().filter(|sequence| !sequence.is_clean()).collect();
+        outcome.violations.push(format!("verify: {:?} {unclean:?}", verified.problems));
+    }
+    for gateway in gateways {
+        let Some((epoch, extent)) = gateway.extent() else { continue };
+        for (kind, (_, next)) in edge_agent::outbox::KINDS.into_iter().zip(extent) {
+            let upto = index.stream(StreamId { epoch, kind }).await?.committed.upto();
+            if upto != next {
+                let who = &gateway.who;
+                outcome.violations.push(format!("{who}: the lake accounts for {kind} up to {upto}, the log for {next}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each record that was written is in the lake once, or there is a reason.
+fn contents(rows: &BTreeMap<Number, Vec<u64>>, gaps: &[Gap], truth: &Truth, disk_faults: &[bool], outcome: &mut Outcome) {
+    let mut found: BTreeMap<u64, Vec<Number>> = BTreeMap::new();
+    for (number, contents) in rows.iter().filter(|((_, kind, _), _)| *kind != Kind::Gap) {
+        contents.iter().for_each(|content| found.entry(*content).or_default().push(*number));
+    }
+    for (content, written) in &truth.written {
+        let places = found.get(content).map_or(&[][..], Vec::as_slice);
+        let strict = written.excused.is_none();
+        if strict && places.is_empty() && !is_explained(written, gaps, disk_faults[written.gateway]) {
+            outcome.lost += 1;
+            outcome.violations.push(format!("{content} is lost: {written:?}"));
+        }
+        if strict && places.len() > 1 && places.windows(2).any(|pair| pair[0] != pair[1]) {
+            outcome.doubled += 1;
+            outcome.violations.push(format!("{content} is in the lake as {places:?}"));
+        }
+    }
+    for (content, places) in found {
+        if !truth.written.contains_key(&content) {
+            outcome.violations.push(format!("{content} was never written and is in the lake as {places:?}"));
+        }
+    }
+}
+
+/// A gap stands for it: by policy, or for a record that its disk never took.
+fn is_explained(written: &Written, gaps: &[Gap], disk_failed: bool) -> bool {
+    let (epoch, kind, seq) = written.number;
+    let mut about = gaps.iter().filter(|gap| (gap.epoch, gap.kind) == (epoch, kind) && (gap.from..gap.to).contains(&seq));
+    about.any(|gap| {
+        let excuse = !written.durable || written.cut || disk_failed;
+        POLICIES.contains(&&*gap.reason) || excuse && DISK.contains(&&*gap.reason)
+    })
+}
