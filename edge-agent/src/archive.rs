@@ -161,9 +161,9 @@ impl Archive {
             return false;
         };
         let (epoch, known) = (self.outbox.epoch(), self.outbox.known());
-        let next = self.outbox.index(|index| KINDS.map(|kind| index.next(kind)));
+        let said = self.outbox.said();
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let reading = reader.read(&document, epoch, |kind| next[slot(kind)], &known);
+        let reading = reader.read(&document, epoch, |kind| said[slot(kind)], &known);
         drop(reader);
         self.tell(&reading, &document);
         let now = Mono::now();

@@ -327,7 +327,7 @@ impl Intake {
 
     /// The numbers that a gap record accounts for; `None` when the epoch's owner must be asked first.
     fn gap_numbers(&mut self, lot: &Lot, gap: &Gap) -> Result<Option<RangeSet>, &'static str> {
-        if gap.kind == Kind::Gap || gap.from >= gap.to || gap.to > SEQ_END || gap.count != gap.to - gap.from {
+        if gap.from >= gap.to || gap.to > SEQ_END || gap.count != gap.to - gap.from {
             return Err("its range makes no sense");
         }
         match self.streams.owner(gap.epoch) {

@@ -30,6 +30,8 @@ pub struct Found {
     pub gaps: Vec<(Principal, Gap)>,
     /// The index of its samples, with the log of each.
     pub samples: Vec<(Epoch, SampleRow)>,
+    /// Every row of it counts; else only those whose numbers `object` holds.
+    pub whole: bool,
 }
 
 /// What the bucket holds.
@@ -90,7 +92,7 @@ fn read(key: &str, bytes: Bytes) -> Result<Found, String> {
             None => return Err("it does not say what it holds".to_owned()),
         }
     };
-    Ok(Found { object: facts.object(key.to_owned(), length, digest), gaps: Vec::new(), samples: Vec::new() })
+    Ok(Found { object: facts.object(key.to_owned(), length, digest), gaps: Vec::new(), samples: Vec::new(), whole: true })
 }
 
 fn rows(key: &str, bytes: Bytes, digest: Digest) -> Result<Found, String> {
@@ -105,6 +107,7 @@ fn rows(key: &str, bytes: Bytes, digest: Digest) -> Result<Found, String> {
         object: facts.object(key.to_owned(), length, digest),
         gaps: rows.iter().filter_map(gap).collect(),
         samples: rows.iter().filter_map(|row| Some((row.record.header.epoch, lake::sample_row(row)?))).collect(),
+        whole: true,
     })
 }
 

@@ -59,6 +59,7 @@ impl Log {
         self.readers.clear();
         self.explained = Default::default();
         self.since = [0; KINDS.len()];
+        self.said = [0; KINDS.len()];
         Ok(())
     }
 

@@ -172,7 +172,13 @@ impl Outbox {
                 .map_or(Ok(()), |source| Err(ReadError::Damaged { kind, source }))
         };
         match read.and_then(|()| sound()) {
-            Ok(()) => Ok(message.into()),
+            Ok(()) => {
+                if let Some(last) = seqs.last() {
+                    self.lock().say(kind, last + 1);
+                }
+                Ok(message.into())
+            }
+            Err(error) if self.is_away(kind, seqs) => Err(error),
             Err(error) => {
                 let spoiled = self.spoiled(kind, seqs);
                 self.lock().unreadable(kind, &spoiled, Now::read());
@@ -180,6 +186,13 @@ impl Outbox {
                 Err(error)
             }
         }
+    }
+
+    /// Whether not even the beginnings of these records' files can be read: then it is the disk that is away, and nothing
+    /// is known to be damaged.
+    fn is_away(&self, kind: Kind, seqs: &[u64]) -> bool {
+        let pieces = self.pieces(kind, seqs);
+        !pieces.is_empty() && pieces.iter().all(|piece| piece.file.read_at(&mut [0; segment::HEADER], 0).is_err())
     }
 
     /// Those of the records that cannot be read back.
@@ -218,6 +231,12 @@ impl Outbox {
         let bundle = self.bundle(kind, &[seq])?;
         let payload = frame::frames(&bundle).find_map(Result::ok).map(|f| (f.address, bundle.slice_ref(f.payload)));
         Ok(payload)
+    }
+
+    /// Below which numbers the hub may have heard of this log, by kind in the order of [`KINDS`].
+    pub fn said(&self) -> [u64; KINDS.len()] {
+        let log = self.lock();
+        KINDS.map(|kind| log.said(kind))
     }
 
     /// Applies a watermark of this log.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cloud::{lake, upkeep};
 use contract::{Gap, Kind};
-use store::lake_index::{Format, StreamId};
+use store::lake_index::{Format, LakeIndex, RangeSet, StreamId};
 
 use crate::{
     gateway::Gateway,
@@ -52,21 +52,33 @@ pub async fn everything(
     }
     contents(&rows, &gaps, truth, disk_faults, outcome);
     let verified = upkeep::verify(&index, &objects, upkeep::Window::default()).await?;
-    if !verified.clean {
-        let unclean: Vec<_> = verified.sequences.iter().filter(|sequence| !sequence.is_clean()).collect();
-        outcome.violations.push(format!("verify: {:?} {unclean:?}", verified.problems));
+    // Of a log that nobody has any more, nobody can say what is missing.
+    let living: Vec<_> = gateways.iter().filter_map(|gateway| Some(gateway.extent()?.0)).collect();
+    let is_wrong = |sequence: &&upkeep::Sequence| {
+        let cut_short = upkeep::Sequence { missing: RangeSet::new(), ..(*sequence).clone() };
+        !(sequence.is_clean() || cut_short.is_clean() && !living.contains(&sequence.epoch))
+    };
+    let wrong: Vec<_> = verified.sequences.iter().filter(is_wrong).collect();
+    if !verified.problems.is_empty() || !wrong.is_empty() {
+        outcome.violations.push(format!("verify: {:?} {wrong:?}", verified.problems));
     }
+    outcome.violations.extend(unaccounted(&index, gateways).await?);
+    Ok(())
+}
+
+/// Kinds of which the lake does not account for everything that a gateway has numbered.
+pub async fn unaccounted(index: &LakeIndex, gateways: &[Gateway]) -> anyhow::Result<Vec<String>> {
+    let mut open = Vec::new();
     for gateway in gateways {
         let Some((epoch, extent)) = gateway.extent() else { continue };
         for (kind, (_, next)) in edge_agent::outbox::KINDS.into_iter().zip(extent) {
             let upto = index.stream(StreamId { epoch, kind }).await?.committed.upto();
             if upto != next {
-                let who = &gateway.who;
-                outcome.violations.push(format!("{who}: the lake accounts for {kind} up to {upto}, the log for {next}"));
+                open.push(format!("{}: the lake accounts for {kind} up to {upto}, the log for {next}", gateway.who));
             }
         }
     }
-    Ok(())
+    Ok(open)
 }
 
 /// Each record that was written is in the lake once, or there is a reason.
