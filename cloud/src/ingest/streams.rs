@@ -92,6 +92,11 @@ impl Streams {
         new
     }
 
+    /// A stream as the tables had it last.
+    pub fn known(&mut self, id: StreamId) -> Stream {
+        self.mirror(id).stream.clone()
+    }
+
     /// The version that a commit builds upon.
     pub fn version(&mut self, id: StreamId) -> u64 {
         self.mirror(id).stream.version
@@ -104,8 +109,9 @@ impl Streams {
             mirror.pending = mirror.pending.without(&advance.add);
         }
         for stream in now {
-            let id = stream.id;
-            self.mirror(id).stream = stream;
+            let mirror = self.mirror(stream.id);
+            mirror.pending = mirror.pending.without(&stream.committed);
+            mirror.stream = stream;
         }
     }
 

@@ -49,8 +49,20 @@ pub struct Gateway {
     /// A copy of its disk that somebody kept.
     pub copy: Option<SimulatedDisk>,
     pub agent: Option<Agent>,
+    /// What its log was when its agent ended.
+    pub before: Option<Before>,
     sessions: u64,
     settings: Settings,
+}
+
+/// What of each kind is durable, and the next number, by log.
+pub type Extent = (Epoch, [(u64, u64); KINDS.len()]);
+
+/// A log when its agent ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    pub extent: Extent,
+    pub power_was_cut: bool,
 }
 
 /// The agent's process.
@@ -82,6 +94,7 @@ impl Gateway {
             connected: true,
             copy: None,
             agent: None,
+            before: None,
             sessions: 0,
             settings: Settings { bound: Bound { max_bytes, max_age }, segment_bytes: 3000 },
         }
@@ -200,7 +213,7 @@ impl Gateway {
     }
 
     /// What of each kind is durable, and the next number.
-    pub fn extent(&self) -> Option<(Epoch, [(u64, u64); KINDS.len()])> {
+    pub fn extent(&self) -> Option<Extent> {
         let agent = self.agent.as_ref()?;
         let extent = agent.outbox.index(|index| KINDS.map(|kind| (index.durable(kind), index.next(kind))));
         Some((agent.outbox.epoch(), extent))

@@ -64,7 +64,7 @@ impl Truth {
         let mut lost = Vec::new();
         for (number, content) in beyond {
             self.by_number.remove(&number);
-            let Some(written) = self.written.get_mut(&content) else { continue };
+            let Some(written) = self.written.get_mut(&content).filter(|w| w.excused.is_none()) else { continue };
             match (excuse, written.durable) {
                 (Some(excuse), _) => written.excused = Some(excuse),
                 (None, true) => lost.push(content),

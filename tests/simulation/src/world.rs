@@ -16,7 +16,7 @@ use crate::{
     bus::{Bus, Listener},
     check,
     gate::Gates,
-    gateway::{BEGIN, Gateway},
+    gateway::{BEGIN, Before, Gateway},
     hub::{Hub, Turn},
     lake::Lake,
     plan::{Event, Mutation, Plan, What},
@@ -290,6 +290,7 @@ impl<'p> World<'p> {
             What::RollBackGateway => self.roll_back_gateway(gateway),
             What::ReplaceDisk => {
                 self.truth.excuse("the gateway's disk was replaced", |w| w.gateway == gateway);
+                self.gateways[gateway].before = None;
                 self.gateways[gateway].put_in(Default::default());
                 self.gateways[gateway].copy = None;
                 self.start_gateway(gateway);
@@ -399,6 +400,7 @@ impl<'p> World<'p> {
         if self.gateways[at].start().is_err() {
             return; // its disk does not allow it now
         }
+        self.compare_with_before(at);
         if self.gateways[at].connected {
             self.connect_gateway(at);
         }
@@ -414,44 +416,49 @@ impl<'p> World<'p> {
 
     /// The process is gone and starts again; what it had written, synced or not, is still there.
     fn kill_gateway(&mut self, at: usize) {
-        let before = self.gateways[at].extent();
-        self.gateways[at].agent = None;
-        self.start_gateway(at);
-        if let (Some((epoch, extent)), Some((now, after))) = (before, self.gateways[at].extent())
-            && epoch == now
-        {
-            for ((kind, (_, next)), (_, after)) in KINDS.into_iter().zip(extent).zip(after) {
-                if after < next && !self.disk_faults[at] {
-                    self.violation(format!("killed, gateway {at} goes on at {kind} {after} instead of {next}"));
-                }
-                let excuse = self.disk_faults[at].then_some("its disk failed");
-                self.truth.ends_at(epoch, kind, after, excuse);
-            }
+        let gateway = &mut self.gateways[at];
+        if let Some(extent) = gateway.extent() {
+            gateway.before = Some(Before { extent, power_was_cut: false });
         }
+        gateway.agent = None;
+        self.start_gateway(at);
     }
 
     fn cut_power(&mut self, at: usize, b: u32) {
         self.note_durable(at);
-        let Some((epoch, _)) = self.gateways[at].extent() else { return };
         self.truth.power_goes(at);
         let percent = [0, 10, 50, 90, 100][b as usize % 5];
         let mut dice = fastrand::Rng::with_seed(u64::from(b) ^ self.plan.seed);
-        self.gateways[at].lose_power(|| dice.u32(0..100) < percent);
+        let gateway = &mut self.gateways[at];
+        match (gateway.extent(), &mut gateway.before) {
+            (Some(extent), _) => gateway.before = Some(Before { extent, power_was_cut: true }),
+            (None, Some(before)) => before.power_was_cut = true,
+            (None, None) => {}
+        }
+        gateway.lose_power(|| dice.u32(0..100) < percent);
         self.start_gateway(at);
-        let Some((now, extent)) = self.gateways[at].extent() else { return };
+    }
+
+    /// The agent runs again: what it had before must be there, as far as nothing took it.
+    fn compare_with_before(&mut self, at: usize) {
+        let Some(Before { extent: (epoch, before), power_was_cut }) = self.gateways[at].before.take() else { return };
+        let Some((now, after)) = self.gateways[at].extent() else { return };
+        let failed = self.disk_faults[at];
         if now != epoch {
             // Possible only before the first superblock was durable: nothing was then.
             let durable = self.truth.written.values().any(|w| w.number.0 == epoch && w.durable && w.excused.is_none());
-            if durable && !self.disk_faults[at] {
-                self.violation(format!("after a power cut gateway {at} has forgotten its log {epoch}"));
+            if durable && !failed {
+                self.violation(format!("gateway {at} has forgotten its log {epoch}"));
             }
             self.truth.excuse("its log was lost unsynced", |w| w.number.0 == epoch);
             return;
         }
-        let excuse = self.disk_faults[at].then_some("its disk failed");
-        for (kind, (_, next)) in KINDS.into_iter().zip(extent) {
-            for content in self.truth.ends_at(epoch, kind, next, excuse) {
-                self.violation(format!("power cut: {kind} record {content} of gateway {at} was synced and is gone"));
+        for ((kind, (_, next)), (_, after)) in KINDS.into_iter().zip(before).zip(after) {
+            if after < next && !power_was_cut && !failed {
+                self.violation(format!("killed, gateway {at} goes on at {kind} {after} instead of {next}"));
+            }
+            for content in self.truth.ends_at(epoch, kind, after, failed.then_some("its disk failed")) {
+                self.violation(format!("{kind} record {content} of gateway {at} was synced and is gone"));
                 self.outcome.lost += 1;
             }
         }
@@ -477,6 +484,7 @@ impl<'p> World<'p> {
     fn roll_back_gateway(&mut self, at: usize) {
         let Some(copy) = self.gateways[at].copy.take() else { return };
         self.truth.excuse("its gateway was rolled back", |w| w.gateway == at);
+        self.gateways[at].before = None;
         self.gateways[at].put_in(copy);
         self.start_gateway(at);
     }
