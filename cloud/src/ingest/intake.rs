@@ -319,7 +319,7 @@ impl Intake {
 
     fn admit(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind, bytes: &[u8], record: Record) -> Passed {
         if let Body::Gap(gap) = &record.body {
-            match self.gap_numbers(lot, gap) {
+            match self.gap_numbers(lot, gap, frame.address.seq) {
                 Ok(Some(numbers)) => {
                     self.batch.add(StreamId { epoch: gap.epoch, kind: gap.kind }, &lot.from, &numbers);
                 }
@@ -333,9 +333,11 @@ impl Intake {
         Passed::Row(Box::new(record))
     }
 
-    /// The numbers that a gap record accounts for; `None` when the epoch's owner must be asked first.
-    fn gap_numbers(&mut self, lot: &Lot, gap: &Gap) -> Result<Option<RangeSet>, &'static str> {
-        if gap.from >= gap.to || gap.to > SEQ_END || gap.count != gap.to - gap.from {
+    /// The numbers that the gap record `seq` accounts for; `None` when the epoch's owner must be asked first. A gap of gap
+    /// records, which were damaged, speaks of earlier ones.
+    fn gap_numbers(&mut self, lot: &Lot, gap: &Gap, seq: u64) -> Result<Option<RangeSet>, &'static str> {
+        let of_later_ones = gap.kind == Kind::Gap && gap.to > seq;
+        if of_later_ones || gap.from >= gap.to || gap.to > SEQ_END || gap.count != gap.to - gap.from {
             return Err("its range makes no sense");
         }
         match self.streams.owner(gap.epoch) {

@@ -369,11 +369,7 @@ impl Log {
         for first in self.index.retired(kind) {
             self.delete(kind, first);
         }
-        let known = self.superblock.known.upto.entry(kind).or_default();
-        if mark.upto > *known {
-            *known = mark.upto;
-            self.known_changed = true;
-        }
+        self.known_changed |= self.superblock.known.hear(kind, mark.upto);
         let held = self.index.held_from(kind, mark.upto).unwrap_or(self.index.next(kind));
         for (a, b) in self.index.uncommitted(kind, mark.upto, held) {
             for run in self.explained[slot(kind)].missing(a, b) {
@@ -389,7 +385,7 @@ impl Log {
     /// explain nothing to it.
     pub fn forget_marks(&mut self, lake: (String, String), now: Now) {
         self.index.forget_marks();
-        self.superblock.known = superblock::Known { lake: Some(lake), upto: BTreeMap::new() };
+        self.superblock.known.turn_to(lake);
         self.explain_anew();
         self.save_superblock(now);
     }

@@ -267,10 +267,10 @@ impl Outbox {
         self.lock().superblock.known.clone()
     }
 
-    /// The same, for the gateway's status.
+    /// The furthest that this lake has said, in any of its lives: for the gateway's status.
     pub fn seen_watermark(&self) -> Option<SeenWatermark> {
-        let Known { lake, upto } = self.known();
-        lake.map(|(lake, incarnation)| SeenWatermark { lake, incarnation, upto })
+        let Known { lake, told, .. } = self.known();
+        lake.map(|(lake, incarnation)| SeenWatermark { lake, incarnation, upto: told })
     }
 
     /// What is held of each kind.

@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn known(incarnation: &str, upto: u64) -> Known {
-        Known { lake: Some(("l".into(), incarnation.into())), upto: [(Kind::Event, upto)].into() }
+        Known { lake: Some(("l".into(), incarnation.into())), upto: [(Kind::Event, upto)].into(), ..Known::default() }
     }
 
     fn read(document: &Archived, known: &Known) -> Reading {
