@@ -252,19 +252,18 @@ impl Intake {
         }
     }
 
-    /// A number that is known: to be compared, where the record came in one piece.
+    /// A number that is known: to be compared, once the record is there in one piece.
     fn duplicate(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind) {
         self.stats.count(Fact::Duplicates);
-        let second = || Second {
-            from: lot.from.clone(),
-            address: frame.address,
-            kind,
-            received_at: lot.received_at,
-            sent_at: lot.sent_at,
-            bytes: Bytes::copy_from_slice(frame.payload),
+        let bytes = match frame.count {
+            1 => Bytes::copy_from_slice(frame.payload),
+            _ => match self.assembler.add(&lot.from, frame, lot.now) {
+                Assembled::Whole(record) => record.into(),
+                Assembled::Waiting | Assembled::Contradicts | Assembled::TooLong => return,
+            },
         };
-        let waits = frame.count == 1 && self.duplicates.add(second());
-        if !waits && frame.index == 0 {
+        let Lot { from, received_at, sent_at, .. } = lot.clone();
+        if !self.duplicates.add(Second { from, address: frame.address, kind, received_at, sent_at, bytes }) {
             self.stats.count(Fact::Unchecked);
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     gateway::Gateway,
     lake::Lake,
     truth::{Number, Truth, Written},
-    world::Outcome,
+    world::{Fate, Outcome},
 };
 
 /// Reasons by which a stated policy drops records.
@@ -29,7 +29,7 @@ pub async fn everything(
     lake: &Lake,
     truth: &Truth,
     gateways: &[Gateway],
-    disk_faults: &[bool],
+    fates: &[Fate],
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
     let (index, objects) = lake.open().await?;
@@ -57,7 +57,7 @@ pub async fn everything(
         outcome.doubled += contents.len() as u64 - 1;
         outcome.violations.push(format!("{number:?} is in the lake {} times: {contents:?}", contents.len()));
     }
-    contents(&rows, &gaps, &aside, truth, disk_faults, outcome);
+    contents(&rows, &gaps, &aside, truth, fates, outcome);
     let verified = upkeep::verify(&index, &objects, upkeep::Window::default()).await?;
     // Of a log that nobody has any more, nobody can say what is missing.
     let living: Vec<_> = gateways.iter().filter_map(|gateway| Some(gateway.extent()?.0)).collect();
@@ -110,7 +110,7 @@ fn contents(
     gaps: &[Gap],
     aside: &BTreeSet<u64>,
     truth: &Truth,
-    disk_faults: &[bool],
+    fates: &[Fate],
     outcome: &mut Outcome,
 ) {
     let mut found: BTreeMap<u64, Vec<Number>> = BTreeMap::new();
@@ -119,12 +119,13 @@ fn contents(
     }
     for (content, written) in &truth.written {
         let places = found.get(content).map_or(&[][..], Vec::as_slice);
+        let fate = fates[written.gateway];
         let strict = written.excused.is_none() && !aside.contains(content);
-        if strict && places.is_empty() && !is_explained(written, gaps, disk_faults[written.gateway]) {
+        if strict && places.is_empty() && !is_explained(written, gaps, fate.disk_failed) {
             outcome.lost += 1;
             outcome.violations.push(format!("{content} is lost: {written:?}"));
         }
-        if strict && places.len() > 1 && places.windows(2).any(|pair| pair[0] != pair[1]) {
+        if strict && !fate.rolled_back && places.len() > 1 && places.windows(2).any(|pair| pair[0] != pair[1]) {
             outcome.doubled += 1;
             outcome.violations.push(format!("{content} is in the lake as {places:?}"));
         }

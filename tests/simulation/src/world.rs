@@ -86,6 +86,16 @@ pub fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     outcome
 }
 
+/// What has befallen a gateway that excuses something.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fate {
+    /// Its disk has failed or rotted: what it lost is named by gaps.
+    pub disk_failed: bool,
+    /// It was rolled back to a snapshot: until it learns of that, its numbers mean two things, and what it then writes again
+    /// under a new epoch may be in the lake under the old one too.
+    pub rolled_back: bool,
+}
+
 /// Everything there is.
 struct World<'p> {
     plan: &'p Plan,
@@ -97,8 +107,8 @@ struct World<'p> {
     hubs: [Option<Hub>; HUBS],
     truth: Truth,
     processes: u64,
-    /// Somebody has broken a disk: what it lost is excused.
-    disk_faults: Vec<bool>,
+    /// What has befallen each gateway.
+    fates: Vec<Fate>,
     /// Watermarks published since they were last compared with the tables.
     published: Vec<Archived>,
     outcome: Outcome,
@@ -118,7 +128,7 @@ impl<'p> World<'p> {
             gates,
             bus: Bus::default(),
             lake,
-            disk_faults: vec![false; gateways.len()],
+            fates: vec![Fate::default(); gateways.len()],
             gateways,
             hubs: [None, None],
             truth: Truth::default(),
@@ -141,7 +151,7 @@ impl<'p> World<'p> {
             self.look().await?;
         }
         self.calm().await?;
-        check::everything(&self.lake, &self.truth, &self.gateways, &self.disk_faults, &mut self.outcome).await?;
+        check::everything(&self.lake, &self.truth, &self.gateways, &self.fates, &mut self.outcome).await?;
         self.outcome.written = self.truth.written.len() as u64;
         self.outcome.trace = self.trace.finish();
         Ok(self.outcome)
@@ -278,7 +288,7 @@ impl<'p> World<'p> {
                     Fault::Full(_) => Fault::Full(self.gateways[gateway].disk.bytes() + u64::from(b) % 2000),
                     fault => fault,
                 };
-                self.disk_faults[gateway] = true;
+                self.fates[gateway].disk_failed = true;
                 self.gateways[gateway].disk.fail(Some(fault));
             }
             What::MendDisk => self.gateways[gateway].disk.fail(None),
@@ -443,7 +453,7 @@ impl<'p> World<'p> {
     fn compare_with_before(&mut self, at: usize) {
         let Some(Before { extent: (epoch, before), power_was_cut }) = self.gateways[at].before.take() else { return };
         let Some((now, after)) = self.gateways[at].extent() else { return };
-        let failed = self.disk_faults[at];
+        let failed = self.fates[at].disk_failed;
         if now != epoch {
             // Possible only before the first superblock was durable: nothing was then.
             let durable = self.truth.written.values().any(|w| w.number.0 == epoch && w.durable && w.excused.is_none());
@@ -470,7 +480,7 @@ impl<'p> World<'p> {
         if found.is_empty() {
             return;
         }
-        self.disk_faults[at] = true;
+        self.fates[at].disk_failed = true;
         let file = &found[b as usize % found.len()];
         let bit = b as usize / 7;
         self.gateways[at].disk.corrupt(&file.name, |bytes| {
@@ -483,6 +493,7 @@ impl<'p> World<'p> {
 
     fn roll_back_gateway(&mut self, at: usize) {
         let Some(copy) = self.gateways[at].copy.take() else { return };
+        self.fates[at].rolled_back = true;
         self.truth.excuse("its gateway was rolled back", |w| w.gateway == at);
         self.gateways[at].before = None;
         self.gateways[at].put_in(copy);
