@@ -94,12 +94,12 @@ async fn the_pulse_stops_with_the_loop_and_comes_back_with_it() {
     gateway.send_records(Kind::Prediction, &[record]).await;
     let mut oldest = Duration::ZERO;
     while !held.is_finished() {
-        oldest = oldest.max(parts.pulse.age());
+        oldest = oldest.max(parts.pulse.still());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(oldest > Duration::from_secs(2), "{oldest:?}");
     gateway.archived(Kind::Prediction, 1).await;
-    assert!(parts.pulse.age() < Duration::from_secs(1));
+    assert!(parts.pulse.still() < Duration::from_secs(1));
     parts.end().await;
 }
 
