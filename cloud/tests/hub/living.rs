@@ -2,10 +2,11 @@
 
 use std::{
     os::unix::net::UnixDatagram,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use cloud::{app, config::HubConfig};
+use cloud::{app, config::HubConfig, upkeep};
 use contract::Kind;
 use daemon::{
     config::{Sources, load},
@@ -14,7 +15,10 @@ use daemon::{
     tasks::{Reason, Stop},
     telemetry::Telemetry,
 };
-use store::objects::faults::{Fault, Operation};
+use store::objects::{
+    PutOptions,
+    faults::{Fault, Operation},
+};
 
 use super::support::*;
 
@@ -72,6 +76,31 @@ async fn a_flush_that_panics_ends_ingest_and_the_next_one_takes_its_records() {
     gateway.send_records(Kind::Prediction, &records).await;
     gateway.archived(Kind::Prediction, 10).await;
     assert_eq!(parts.seqs(Kind::Prediction).await, (0..10).collect::<Vec<_>>());
+    parts.end().await;
+}
+
+/// A mistake in one reconciler takes neither the hub with it nor what it and the others would do later.
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_that_panics_begins_again() {
+    let parts = Parts::start().await;
+    upkeep::claim(&parts.index, &parts.objects, now()).await.unwrap();
+    let stray = "lake/kind=event/date=2026-11-23/hour=05/stray.parquet";
+    parts.objects.put(stray, "left by a process that was killed", PutOptions::default()).await.unwrap();
+    parts.faults.plan(Operation::Get, Fault::Panic, 2);
+    let hour = Duration::from_secs(3600);
+    let options = upkeep::Options {
+        interval: Duration::from_millis(50),
+        reader_grace: hour,
+        orphan_grace: Duration::ZERO,
+        compact_after: hour,
+        retention: Default::default(),
+    };
+    let work = upkeep::start(options, parts.index.clone(), parts.objects.clone(), &parts.tasks);
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    until("a turn after two panics", async || (count(&work.stats.orphans) == 1).then_some(())).await;
+    assert_eq!((count(&work.stats.failures), parts.faults.left()), (2, 0));
+    assert!(!parts.tasks.stop().is_requested());
+    work.end().await;
     parts.end().await;
 }
 
