@@ -15,6 +15,7 @@ mod events_and_samples;
 mod failing_cameras;
 mod frames_by_rest;
 mod hub_restart;
+mod identity;
 mod mutual_tls;
 mod observability;
 mod other_readers;
