@@ -247,7 +247,7 @@ impl Attempt<'_> {
                 Outcome::Foreign { epoch, owner } => {
                     let records = self.batch.drop_epoch(epoch);
                     self.flusher.stats.add(Fact::Foreign, records as u64);
-                    tracing::error!(%epoch, %owner, records, "two gateways use one epoch; only its first owner's is kept");
+                    tracing::error!(%epoch, %owner, records, "two gateways use one epoch; only its first owner's records are taken; a state folder was copied: empty the copy's outbox");
                     return Ok(Decided::Changed);
                 }
                 Outcome::Gone(_) => return Ok(Decided::Changed), // a flush replaces nothing

@@ -20,6 +20,7 @@ use super::{
     assemble::{Assembled, Assembler, Limits},
     batch::{Batch, Kept},
     clocks::Clocks,
+    complaints::{Complaint, Complaints},
     duplicates::{self, Compared, Duplicates, Second},
     flush::chain,
     own_gaps::OwnGaps,
@@ -77,6 +78,7 @@ pub struct Intake {
     assembler: Assembler,
     clocks: Clocks,
     own_gaps: OwnGaps,
+    complaints: Complaints,
     stats: Arc<Stats>,
     arrived: broadcast::Sender<Arc<Arrived>>,
 }
@@ -111,6 +113,7 @@ impl Intake {
             assembler: Assembler::new(limits),
             clocks: Clocks::default(),
             own_gaps: OwnGaps::new(gateway, clock::mono()),
+            complaints: Complaints::default(),
             stats,
             arrived,
         }
@@ -224,10 +227,17 @@ impl Intake {
             Passed::Verdict(Verdict::Refused)
         };
         let Some(kind) = Kind::from_number(frame.address.kind) else {
+            self.complaints.tell(&lot.from, &frame.address, Complaint::UnknownKind);
             return refused(&self.stats, Fact::UnknownKind);
         };
-        if self.streams.owner(frame.address.epoch) != Some(&lot.from) {
-            return refused(&self.stats, Fact::Foreign);
+        match self.streams.owner(frame.address.epoch) {
+            Some(owner) if *owner == lot.from => {}
+            owner => {
+                if let Some(owner) = owner {
+                    self.complaints.tell(&lot.from, &frame.address, Complaint::ForeignEpoch(owner));
+                }
+                return refused(&self.stats, Fact::Foreign);
+            }
         }
         let id = StreamId { epoch: frame.address.epoch, kind };
         match self.streams.look(id, frame.address.seq) {
@@ -236,7 +246,12 @@ impl Intake {
                 self.duplicate(lot, frame, kind);
                 return Passed::Verdict(Verdict::Duplicate);
             }
-            Number::HeldBack => return refused(&self.stats, Fact::HeldBack),
+            Number::HeldBack => {
+                if frame.address.seq >= SEQ_END {
+                    self.complaints.tell(&lot.from, &frame.address, Complaint::ImpossibleNumber);
+                }
+                return refused(&self.stats, Fact::HeldBack);
+            }
         }
         if frame.count == 1 {
             return self.whole(lot, frame, kind, frame.payload);

@@ -12,7 +12,7 @@ use contract::{
     Epoch, Principal, Timestamp,
     frame::{self, Frame},
 };
-use daemon::{CancellationToken, admin::Component, ready::Pulse};
+use daemon::{CancellationToken, admin::Component, liveness::Pulse};
 use link::{Event, Events, Message};
 use store::lake_index::{Binding, LakeIndex, Stream};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
@@ -87,7 +87,7 @@ impl Shell {
         stop: CancellationToken,
     ) -> Result<(), Lost> {
         loop {
-            self.pulse.beat();
+            self.pulse.turn();
             self.look_at_incarnation().await;
             self.flusher.stats.set_backlog(self.intake.weight() + self.flight_weight);
             let room = self.intake.batch.weight < self.options.flush_bytes;
@@ -269,14 +269,11 @@ impl Shell {
             match ask(&self.flusher.index, who, epoch, now()).await {
                 Ok((owner, streams)) => {
                     ended(&mut outage);
-                    if owner != *who {
-                        tracing::error!(%epoch, %owner, other = %who, "two gateways use one epoch; only its first owner's records are taken");
-                    }
                     self.intake.streams.learn(epoch, owner, streams);
                     return true;
                 }
                 Err(error) => {
-                    self.pulse.beat(); // it waits for something else, and says so
+                    self.pulse.turn(); // it waits for something else, and says so
                     let outage = outage.get_or_insert_with(|| {
                         tracing::error!(error = %chain(&error), "the lake's tables cannot be read: ingest waits");
                         Outage::new("the lake's tables can be read")

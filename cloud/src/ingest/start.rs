@@ -6,7 +6,7 @@ use contract::GatewayId;
 use daemon::{
     CancellationToken,
     admin::Component,
-    ready::Pulse,
+    liveness::Pulse,
     tasks::{BoxError, Kind, Tasks},
 };
 use link::{Events, Session};

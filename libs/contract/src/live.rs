@@ -76,6 +76,9 @@ pub enum Presence {
     Online,
     /// Gone, expected or not.
     Offline,
+    /// A word that a newer version knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Retained on `live/<site>/<gateway>/<camera>/status`.
@@ -104,6 +107,9 @@ pub enum Quality {
     Stale,
     /// The camera or the gateway is gone.
     Offline,
+    /// A word that a newer version knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Retained on `live/<site>/<gateway>/<camera>/<region>/state`.
