@@ -37,7 +37,8 @@ impl Edge {
         Self::start_with(&folder.join("edge"), &config)
     }
 
-    fn start_with(state: &Path, config: &Path) -> Result<Self> {
+    /// Starts an agent on a state folder that may have been used before.
+    pub fn start_with(state: &Path, config: &Path) -> Result<Self> {
         let mut command = Process::command("sightline-edge")?;
         command.arg("run").arg("--config").arg(config).arg("--state").arg(state);
         let mut process = Process::start("sightline-edge", &mut command)?;
@@ -48,7 +49,14 @@ impl Edge {
     /// Kills the process with SIGKILL, and starts it again on the same state.
     pub fn kill_and_restart(mut self) -> Result<Self> {
         self.process.kill()?;
-        Self::start_with(&self.state, &self.config)
+        self.restart()?;
+        Ok(self)
+    }
+
+    /// Starts an agent that has ended again, on the same state.
+    pub fn restart(&mut self) -> Result<()> {
+        *self = Self::start_with(&self.state, &self.config)?;
+        Ok(())
     }
 
     /// The client of its admin address.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::{Config, Lake, Observer, Process, Rest, SmallDisk};
@@ -66,7 +66,25 @@ impl Hub {
     /// Kills the process as a power cut would, and starts it again on the same state.
     pub fn kill_and_restart(mut self) -> Result<Self> {
         self.process.kill()?;
-        Self::start_with(&self.state, &self.config, &[])
+        self.restart()?;
+        Ok(self)
+    }
+
+    /// Starts a hub that has ended again, on the same state.
+    pub fn restart(&mut self) -> Result<()> {
+        *self = Self::start_with(&self.state, &self.config, &[])?;
+        Ok(())
+    }
+
+    /// Runs one of the hub's own commands beside it, such as `verify --json`: what it printed, and its exit code.
+    pub fn command(&self, args: &[&str]) -> Result<(String, Option<i32>)> {
+        let mut command = Process::command("sightline-hub")?;
+        command.args(args).arg("--config").arg(&self.config).arg("--state").arg(&self.state);
+        let output = command.output().with_context(|| format!("run sightline-hub {args:?}"))?;
+        if output.stdout.is_empty() && !output.status.success() {
+            bail!("sightline-hub {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok((String::from_utf8(output.stdout)?, output.status.code()))
     }
 
     /// Stops it in order; gives its state folder.
