@@ -24,8 +24,8 @@ const NAMESPACES: [&[&str]; 3] = [
     &["--mount", "--propagation", "unchanged"],
     &["--user", "--map-current-user", "--keep-caps", "--mount"],
 ];
-/// Left on a full disk: the beginning of a write still fits, its end does not.
-const LEFT: u64 = 24 << 10;
+/// Left on a full disk: one page, so that the beginning of a write still fits, and its end does not.
+const LEFT: u64 = 4 << 10;
 /// A tmpfs larger than this is not filled: others may live by it.
 const FILLED_MAX: u64 = 128 << 20;
 

@@ -47,6 +47,9 @@ enum Command {
         /// One kind of world alone; by default half of the rounds are of each.
         #[arg(long)]
         tables: Option<Tables>,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Hub, agent and four cameras without faults: memory must stay flat, and nothing be lost.
     Memory {
@@ -63,7 +66,11 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::TryDisks => disks::try_out(),
         Command::Memory { seconds } => memory::run(seconds),
-        Command::Rounds { rounds, seed, tables } => disks::enter().and_then(|()| soak(rounds, seed, tables)),
+        Command::Rounds { rounds, seed, tables, dry_run } => {
+            let seed = seed.unwrap_or_else(clock);
+            let worlds = worlds(rounds, tables);
+            if dry_run { show(&worlds, seed) } else { disks::enter().and_then(|()| soak(&worlds, seed)) }
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,17 +89,30 @@ struct Totals {
     failed: bool,
 }
 
-fn soak(rounds: usize, seed: Option<u64>, tables: Option<Tables>) -> Result<()> {
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
-    let seed = seed.unwrap_or_else(clock);
-    let worlds = match tables {
+fn clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs())
+}
+
+/// Which worlds, and how many rounds of each.
+fn worlds(rounds: usize, tables: Option<Tables>) -> Vec<(Tables, usize)> {
+    match tables {
         Some(tables) => vec![(tables, rounds)],
         None => vec![(Tables::Sqlite, rounds.div_ceil(2)), (Tables::Postgres, rounds / 2)],
-    };
+    }
+}
+
+fn show(worlds: &[(Tables, usize)], seed: u64) -> Result<()> {
+    for (tables, rounds) in worlds {
+        (1..=*rounds).for_each(|n| println!("{tables} {n} | {}", plan::round(seed, *tables, world::GATEWAYS, n)));
+    }
+    Ok(())
+}
+
+fn soak(worlds: &[(Tables, usize)], seed: u64) -> Result<()> {
     let began = Instant::now();
     let mut totals = Totals::default();
     for (tables, rounds) in worlds {
-        play(tables, rounds, seed, &mut totals)?;
+        play(*tables, *rounds, seed, &mut totals)?;
     }
     println!("{} | {:.0} s in all", totals.verdict, began.elapsed().as_secs_f64());
     println!("kills {} lost {} doubled {}", totals.kills, totals.verdict.lost, totals.verdict.doubled);

@@ -1,6 +1,6 @@
 //! What a round does, by seed: which parts are struck, how, when and for how long. Pure.
 //!
-//! The first strike of each round comes from a deck that holds every fault once, shuffled, so that none is left to luck;
+//! The first strike of each round comes from a deck that holds every fault, kills twice, shuffled, so that none is left to luck;
 //! up to two more come at random, without the faults whose healing takes a keep-alive.
 
 use std::{fmt, time::Duration};
@@ -79,8 +79,17 @@ impl Strike {
     }
 }
 
-/// The strikes of one round, by the time at which they begin. Rounds count from 1.
-pub fn round(seed: u64, tables: Tables, gateways: usize, round: usize) -> Vec<Strike> {
+/// What one round does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// By the time at which they begin.
+    pub strikes: Vec<Strike>,
+    /// What was killed is started so often in vain: it is killed again so long after its start.
+    pub false_starts: Vec<Duration>,
+}
+
+/// The plan of one round. Rounds count from 1.
+pub fn round(seed: u64, tables: Tables, gateways: usize, round: usize) -> Round {
     let mut deck = faults(tables, gateways);
     let (turn, at) = ((round - 1) / deck.len(), (round - 1) % deck.len());
     Chance::new(seed, 1_000_000 + turn as u64).shuffle(&mut deck);
@@ -98,11 +107,14 @@ pub fn round(seed: u64, tables: Tables, gateways: usize, round: usize) -> Vec<St
         strikes.push(strike(&mut chance, fault));
     }
     strikes.sort_by_key(|strike| strike.after);
-    strikes
+    let in_vain = [0, 0, 0, 1, 1, 2][chance.below(6)];
+    Round { strikes, false_starts: (0..in_vain).map(|_| chance.between(5, 400)).collect() }
 }
 
 fn strike(chance: &mut Chance, fault: Fault) -> Strike {
-    Strike { after: chance.between(0, 1500), fault, lasts: chance.between(200, 2500) }
+    // A disk is not felt to be full at once.
+    let lasts = if let Fault::Fill(_) = fault { chance.between(1000, 4000) } else { chance.between(200, 2500) };
+    Strike { after: chance.between(0, 1500), fault, lasts }
 }
 
 /// Nobody is told that such a connection is dead: only its keep-alive finds out.
@@ -110,20 +122,21 @@ fn is_slow(fault: Fault) -> bool {
     matches!(fault, Fault::Line(_, Line::Dark | Line::Deaf))
 }
 
-/// Every fault of such a world, once.
+/// Every fault of such a world; the more likely ones again.
 pub fn faults(tables: Tables, gateways: usize) -> Vec<Fault> {
     let mut all = Vec::new();
     for gateway in 0..gateways {
         let (agent, cable) = (Part::Agent(gateway), Cable::Agent(gateway));
-        all.extend([Fault::Kill(agent), Fault::Fill(agent), Fault::Line(cable, Line::Cut)]);
+        all.extend([Fault::Kill(agent), Fault::Kill(agent), Fault::Fill(agent), Fault::Line(cable, Line::Cut)]);
     }
     let (agent, cable) = (Part::Agent(0), Cable::Agent(0));
     all.extend([Line::Stalled, Line::Dark, Line::Deaf].map(|line| Fault::Line(cable, line)));
-    all.extend([Part::Hub, Part::Hub, Part::Broker, Part::Broker].map(Fault::Kill));
+    all.extend([Part::Hub, Part::Hub, Part::Hub, Part::Broker, Part::Broker].map(Fault::Kill));
     all.extend([agent, Part::Hub, Part::Broker].map(Fault::Freeze));
     all.push(Fault::Fill(Part::Hub));
     if tables == Tables::Postgres {
-        all.extend([Part::Store, Part::Database, Part::Postmaster, Part::Backend].map(Fault::Kill));
+        let parts = [Part::Store, Part::Store, Part::Database, Part::Database, Part::Postmaster, Part::Backend];
+        all.extend(parts.map(Fault::Kill));
         all.extend([Part::Store, Part::Database].map(Fault::Freeze));
         for cable in [Cable::Store, Cable::Database] {
             all.extend([Line::Cut, Line::Stalled].map(|line| Fault::Line(cable, line)));
@@ -167,6 +180,16 @@ impl fmt::Display for Cable {
     }
 }
 
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let strikes = self.strikes.iter().map(Strike::to_string).collect::<Vec<_>>().join(", ");
+        let killed = self.strikes.iter().any(|strike| matches!(strike.fault, Fault::Kill(_)));
+        let again = self.false_starts.iter().filter(|_| killed);
+        let again: String = again.map(|moment| format!(", again {} ms into its start", moment.as_millis())).collect();
+        write!(f, "{strikes}{again}")
+    }
+}
+
 impl fmt::Display for Strike {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.fault {
@@ -191,7 +214,8 @@ mod tests {
             assert_eq!(rounds(7), rounds(7));
             assert_ne!(rounds(7), rounds(8));
             let all = faults(tables, 2);
-            let struck: Vec<_> = (1..=all.len()).flat_map(|n| round(7, tables, 2, n)).map(|s| s.fault).collect();
+            let struck: Vec<_> =
+                (1..=all.len()).flat_map(|n| round(7, tables, 2, n).strikes).map(|s| s.fault).collect();
             assert!(all.iter().all(|fault| struck.contains(fault)), "{tables}: {struck:?}");
         }
     }

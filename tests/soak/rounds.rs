@@ -12,10 +12,10 @@ use serde_json::Value;
 use world::edge;
 
 use crate::{
-    plan::{self, Fault, Strike, Tables},
+    plan::{self, Fault, Round, Strike, Tables},
     recovery,
     tally::{Tally, Verdict},
-    world::World,
+    world::{GATEWAYS, World},
     written::Written,
 };
 
@@ -49,21 +49,20 @@ impl Rounds {
     /// One round; gives its line.
     pub fn round(&mut self, n: usize) -> Result<String> {
         let began = Instant::now();
-        let strikes = plan::round(self.seed, self.world.tables, self.world.gateways.len(), n);
-        let what = strikes.iter().map(Strike::to_string).collect::<Vec<_>>().join(", ");
-        let line = self.play(&strikes).with_context(|| format!("round {n}: {what}"))?;
-        Ok(format!("{what} | {line} | round {:.1}s", began.elapsed().as_secs_f64()))
+        let plan = plan::round(self.seed, self.world.tables, GATEWAYS, n);
+        let line = self.play(&plan).with_context(|| plan.to_string())?;
+        Ok(format!("{plan} | {line} | round {:.1}s", began.elapsed().as_secs_f64()))
     }
 
-    fn play(&mut self, strikes: &[Strike]) -> Result<String> {
+    fn play(&mut self, plan: &Round) -> Result<String> {
         let began = Instant::now();
-        for (at, fault, begins) in timeline(strikes) {
+        for (at, fault, begins) in timeline(&plan.strikes) {
             // The random moment is the test: nothing is waited for here.
             thread::sleep(at.saturating_sub(began.elapsed()));
             if begins { self.world.strike(fault)? } else { self.world.relieve(fault)? }
         }
         let healing = Instant::now();
-        let surprises = self.world.heal()?;
+        let surprises = self.world.heal(&plan.false_starts)?;
         let healed = healing.elapsed();
         look(&self.world, &mut self.written)?;
         let took = recovery::wait(&self.world, &self.written, &mut self.incarnation)?;

@@ -1,5 +1,7 @@
 //! Carrying out faults on the world, and healing it: what was frozen goes on, what is gone is started again.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use nix::{
     sys::signal::{Signal, kill},
@@ -108,8 +110,9 @@ impl World {
         }
     }
 
-    /// Starts what is gone, from what others need to those who need it. Gives what had ended without being killed.
-    pub fn heal(&mut self) -> Result<Vec<String>> {
+    /// Starts what is gone, from what others need to those who need it, each so often in vain before: killed again so long
+    /// after its start. Gives what had ended without being killed.
+    pub fn heal(&mut self, false_starts: &[Duration]) -> Result<Vec<String>> {
         self.thaw();
         let mut surprises = Vec::new();
         if let Some(database) = &mut self.database
@@ -123,11 +126,13 @@ impl World {
             && !store.hub.process.is_running()
         {
             let log = store.hub.process.log().text();
+            self.kills += in_vain(false_starts, |moment| store.hub.false_start(moment))?;
             store.hub.restart().context("start the S3 server again")?;
             self.expected(Part::Store, &log, &mut surprises);
         }
         if !self.hub.process.is_running() {
             let log = self.hub.process.log().text();
+            self.kills += in_vain(false_starts, |moment| self.hub.false_start(moment))?;
             self.hub.restart().context("start the hub again")?;
             self.expected(Part::Hub, &log, &mut surprises);
         }
@@ -135,6 +140,7 @@ impl World {
             let edge = &mut self.gateways[n].edge;
             if !edge.process.is_running() {
                 let log = edge.process.log().text();
+                self.kills += in_vain(false_starts, |moment| edge.false_start(moment))?;
                 edge.restart().with_context(|| format!("start agent {} again", n + 1))?;
                 self.expected(Part::Agent(n), &log, &mut surprises);
             }
@@ -150,6 +156,12 @@ impl World {
             surprises.push(format!("{part} had ended by itself; its last lines:\n{}", last.join("\n")));
         }
     }
+}
+
+/// How many starts were cut short.
+fn in_vain(moments: &[Duration], mut start: impl FnMut(Duration) -> Result<()>) -> Result<u64> {
+    moments.iter().try_for_each(|moment| start(*moment))?;
+    Ok(moments.len() as u64)
 }
 
 /// Whether the process was there to take it.

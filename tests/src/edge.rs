@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -39,9 +40,7 @@ impl Edge {
 
     /// Starts an agent on a state folder that may have been used before.
     pub fn start_with(state: &Path, config: &Path) -> Result<Self> {
-        let mut command = Process::command("sightline-edge")?;
-        command.arg("run").arg("--config").arg(config).arg("--state").arg(state);
-        let mut process = Process::start("sightline-edge", &mut command)?;
+        let mut process = Process::start("sightline-edge", &mut command(state, config)?)?;
         let ready = process.ready()?;
         Ok(Self { process, state: state.to_owned(), ready, config: config.to_owned() })
     }
@@ -59,6 +58,11 @@ impl Edge {
         Ok(())
     }
 
+    /// Starts an agent that has ended again, and kills it so long afterwards.
+    pub fn false_start(&self, moment: Duration) -> Result<()> {
+        Process::cut_short("sightline-edge", &mut command(&self.state, &self.config)?, moment)
+    }
+
     /// The client of its admin address.
     pub fn admin(&self) -> Result<Rest> {
         Rest::plain(self.ready["admin"].as_str().context("ready line of the agent names no admin address")?)
@@ -69,6 +73,12 @@ impl Edge {
         self.process.terminate(DRAIN)?;
         Summary::read(&self.state)
     }
+}
+
+fn command(state: &Path, config: &Path) -> Result<Command> {
+    let mut command = Process::command("sightline-edge")?;
+    command.arg("run").arg("--config").arg(config).arg("--state").arg(state);
+    Ok(command)
 }
 
 /// The agent's settings that every story shares.

@@ -56,9 +56,7 @@ impl Hub {
         args: &[&str],
         wrap: impl FnOnce(Command) -> Command,
     ) -> Result<(Process, Value)> {
-        let mut command = Process::command("sightline-hub")?;
-        command.arg("run").arg("--config").arg(config).arg("--state").arg(state).args(args);
-        let mut process = Process::start("sightline-hub", &mut wrap(command))?;
+        let mut process = Process::start("sightline-hub", &mut wrap(run_command(state, config, args)?))?;
         let ready = process.ready()?;
         Ok((process, ready))
     }
@@ -74,6 +72,11 @@ impl Hub {
     pub fn restart(&mut self) -> Result<()> {
         *self = Self::start_with(&self.state, &self.config, &[])?;
         Ok(())
+    }
+
+    /// Starts a hub that has ended again, and kills it so long afterwards.
+    pub fn false_start(&self, moment: Duration) -> Result<()> {
+        Process::cut_short("sightline-hub", &mut run_command(&self.state, &self.config, &[])?, moment)
     }
 
     /// Runs one of the hub's own commands beside it, such as `verify --json`: what it printed, and its exit code.
@@ -124,6 +127,12 @@ impl Hub {
     pub fn lake(&self) -> Result<Lake> {
         Lake::open(&self.state)
     }
+}
+
+fn run_command(state: &Path, config: &Path, args: &[&str]) -> Result<Command> {
+    let mut command = Process::command("sightline-hub")?;
+    command.arg("run").arg("--config").arg(config).arg("--state").arg(state).args(args);
+    Ok(command)
 }
 
 fn on_free_ports(config: Config) -> Config {

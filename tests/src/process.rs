@@ -92,6 +92,13 @@ impl Process {
         Self::start(program, Self::command(program)?.args(args))?.ended(wait::PATIENCE)
     }
 
+    /// Starts a program and kills it so long afterwards, wherever it is then.
+    pub fn cut_short(name: &str, command: &mut Command, after: Duration) -> Result<()> {
+        let mut process = Self::start(name, command)?;
+        std::thread::sleep(after);
+        if process.is_running() { process.kill() } else { bail!("{name} ended by itself:\n{}", process.stderr.text()) }
+    }
+
     /// The JSON line by which a program says on stdout that it is ready.
     pub fn ready(&mut self) -> Result<Value> {
         let line = self.stdout.find(READY, |line| {
