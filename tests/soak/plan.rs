@@ -106,6 +106,8 @@ pub fn round(seed: u64, tables: Tables, gateways: usize, round: usize) -> Round 
         let fault = deck[chance.below(deck.len())];
         strikes.push(strike(&mut chance, fault));
     }
+    let alone: Vec<Strike> = strikes.iter().filter_map(|full| cut_off(&mut chance, full)).collect();
+    strikes.extend(alone);
     strikes.sort_by_key(|strike| strike.after);
     let in_vain = [0, 0, 0, 1, 1, 2][chance.below(6)];
     Round { strikes, false_starts: (0..in_vain).map(|_| chance.between(5, 400)).collect() }
@@ -115,6 +117,13 @@ fn strike(chance: &mut Chance, fault: Fault) -> Strike {
     // A disk is not felt to be full at once.
     let lasts = if let Fault::Fill(_) = fault { chance.between(1000, 4000) } else { chance.between(200, 2500) };
     Strike { after: chance.between(0, 1500), fault, lasts }
+}
+
+/// While its records go to the hub an agent finds room on a full disk by deleting what is archived; often it must do without.
+fn cut_off(chance: &mut Chance, full: &Strike) -> Option<Strike> {
+    let Fault::Fill(Part::Agent(gateway)) = full.fault else { return None };
+    let fault = Fault::Line(Cable::Agent(gateway), Line::Cut);
+    (chance.below(2) == 0).then(|| Strike { after: full.after / 2, fault, lasts: full.lasts + full.after })
 }
 
 /// Nobody is told that such a connection is dead: only its keep-alive finds out.

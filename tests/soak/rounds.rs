@@ -42,8 +42,8 @@ impl Rounds {
     }
 
     /// The world, for looking into a failure.
-    pub fn world(&self) -> &World {
-        &self.world
+    pub fn world(&mut self) -> &mut World {
+        &mut self.world
     }
 
     /// One round; gives its line.

@@ -65,6 +65,7 @@ impl World {
                 let alive = server.process().is_running();
                 if alive {
                     server.signal_all(Signal::SIGKILL)?;
+                    server.process().wait(Duration::from_secs(10))?; // else it might look alive to who heals
                 }
                 alive
             }

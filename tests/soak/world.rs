@@ -140,7 +140,7 @@ impl World {
     }
 
     /// Keeps what lies on the disks, which go with this program, and the ends of the logs: for looking into a failure.
-    pub fn keep(&self) -> Result<PathBuf> {
+    pub fn keep(&mut self) -> Result<PathBuf> {
         let kept = self.folder.join("kept");
         fs::create_dir_all(&kept)?;
         let mut disks: BTreeSet<&Path> = self.gateways.iter().map(|gateway| gateway.disk.folder()).collect();
@@ -149,6 +149,12 @@ impl World {
         let copied = std::process::Command::new("cp").arg("-a").args(disks).arg(&kept).status()?;
         ensure!(copied.success(), "cp into {} failed", kept.display());
         fs::write(kept.join("hub.log"), self.hub.process.log().text())?;
+        if let Some(store) = &self.store {
+            fs::write(kept.join("store.log"), store.hub.process.log().text())?;
+        }
+        if let Some(database) = &mut self.database {
+            fs::write(kept.join("postgres.log"), database.server.process().log().text())?;
+        }
         for (n, gateway) in self.gateways.iter().enumerate() {
             fs::write(kept.join(format!("agent-{}.log", n + 1)), gateway.edge.process.log().text())?;
         }
