@@ -3,8 +3,8 @@
 #   schedules N lost L doubled D; kills K lost L doubled D
 # Exit status 0 only if all parts passed, both counted something, and nothing was lost or doubled.
 #
-# SOAK_SCHEDULES (100000), SOAK_SECONDS (600, of the memory part; 0 leaves it out), SOAK_ROUNDS (200), SOAK_SEED (the clock),
-# SOAK_TABLES (sqlite or postgres; default half and half) set what is done.
+# SOAK_SCHEDULES (100000), SOAK_SECONDS (600, of the memory part; 0 leaves it out), SOAK_ROUNDS (200), SOAK_SEED (of the rounds
+# the clock, of the schedules 1), SOAK_TABLES (sqlite or postgres; default half and half) set what is done.
 set -u
 cd "$(dirname "$0")/../.."
 mkdir -p .sightline
@@ -27,13 +27,13 @@ part() {
     printf '== %s: %d s\n' "$name" "$(($(date +%s) - began))"
 }
 
-# The simulator is a test or a program whose last line is `schedules N lost L doubled D`.
+# The joint with the simulator: a program whose last line is `schedules N lost L doubled D`.
 schedules() {
-    if [ ! -x target/release/sightline-schedules ]; then
-        echo 'soak: target/release/sightline-schedules is not built: no schedule was played' >&2
+    if [ ! -x target/release/simulate ]; then
+        echo 'soak: target/release/simulate is not built: no schedule was played' >&2
         return 1
     fi
-    target/release/sightline-schedules --schedules "${SOAK_SCHEDULES:-100000}" ${SOAK_SEED:+--seed "$SOAK_SEED"}
+    target/release/simulate --schedules "${SOAK_SCHEDULES:-100000}" --first "${SOAK_SEED:-1}"
 }
 
 rounds() {
