@@ -92,6 +92,7 @@ impl Rounds {
         if strangers > 0 {
             all.wrong.push(format!("{strangers} rows of logs that no gateway has"));
         }
+        all.wrong.extend(self.tally.odd());
         Ok(all)
     }
 

@@ -20,6 +20,8 @@ const FULL: [&str; 2] = ["disk", "overflow"];
 #[derive(Default)]
 pub struct Tally {
     objects: BTreeMap<String, Vec<Fact>>,
+    /// Objects without rows that are no pictures: records that could not be read, or that have another's number.
+    odd: BTreeSet<String>,
 }
 
 /// What is kept of a row.
@@ -68,7 +70,7 @@ impl Tally {
             match object["format"].as_str() {
                 Some("parquet") => drop(live.insert(key.to_owned())),
                 Some("shard") => {}
-                other => anyhow::bail!("{key}: an object of format {other:?}, where every record can be read"),
+                _ => drop(self.odd.insert(key.to_owned())),
             }
         }
         self.objects.retain(|key, _| live.contains(key));
@@ -107,6 +109,11 @@ impl Tally {
             verdict.wrong.push(format!("{} rows of {kind}, of which the log has none", here.len()));
         }
         verdict
+    }
+
+    /// Objects that should not be there: every record can be read, and no number is given twice.
+    pub fn odd(&self) -> impl Iterator<Item = String> {
+        self.odd.iter().map(|key| format!("{key} is in the lake, where every record is readable and alone"))
     }
 
     /// Rows of logs that nobody knows; the hub's own gaps about a gateway's records would be among them.
@@ -251,7 +258,7 @@ mod tests {
     }
 
     fn judge(facts: Vec<Fact>, full: bool) -> (u64, u64, bool) {
-        let tally = Tally { objects: [("key".to_owned(), facts)].into() };
+        let tally = Tally { objects: [("key".to_owned(), facts)].into(), odd: BTreeSet::new() };
         let verdict = tally.judge(&written(), full, true);
         (verdict.lost, verdict.doubled, verdict.is_clean())
     }
