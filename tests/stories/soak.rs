@@ -8,8 +8,8 @@ use world::{Process, story};
 /// Five rounds take about a minute; nextest ends what takes four.
 const PATIENCE: Duration = Duration::from_secs(220);
 /// Five rounds that between them kill agent, hub, mosquitto and Postgres, freeze, cut a link and fill disks, some while the
-/// others start again: `sightline-soak rounds --dry-run --rounds 5 --seed 191` says so.
-const SEED: &str = "191";
+/// others start again: `sightline-soak rounds --dry-run --rounds 5 --seed 47` says so.
+const SEED: &str = "47";
 
 #[test]
 fn five_rounds_lose_nothing() {
