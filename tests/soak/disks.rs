@@ -66,7 +66,9 @@ pub fn enter() -> Result<()> {
 /// Whether a file system can be mounted here.
 pub fn try_out() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    mount(folder.path(), 1 << 20, 0)
+    mount(folder.path(), 1 << 20, 0)?;
+    unmount(folder.path());
+    Ok(())
 }
 
 impl Disk {
@@ -137,10 +139,14 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if let Way::Shared { ballast } = &self.way {
-            let _ = fs::remove_file(ballast);
-            let _ = fs::remove_dir_all(&self.folder);
-            let _ = self.folder.parent().map(fs::remove_dir); // the last one takes the common folder with it
+        match &self.way {
+            // Else the folder above could not be removed; the namespace would take it only at the program's end.
+            Way::Own { .. } => unmount(&self.folder),
+            Way::Shared { ballast } => {
+                let _ = fs::remove_file(ballast);
+                let _ = fs::remove_dir_all(&self.folder);
+                let _ = self.folder.parent().map(fs::remove_dir); // the last one takes the common folder with it
+            }
         }
     }
 }
@@ -155,6 +161,14 @@ fn mount(folder: &Path, bytes: u64, flags: libc::c_ulong) -> Result<()> {
     let done = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, options.as_ptr().cast()) };
     ensure!(done == 0, "mount: {}", io::Error::last_os_error());
     Ok(())
+}
+
+/// Takes a mounted tmpfs away, as soon as nobody uses it any more.
+fn unmount(folder: &Path) {
+    if let Some(target) = folder.to_str().and_then(|text| CString::new(text).ok()) {
+        // SAFETY: the pointer is to a zero-terminated string that lives until the call returns, and is only read.
+        unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
+    }
 }
 
 /// A tmpfs that may be filled.
