@@ -10,7 +10,7 @@ use cloud::{
 use contract::{Principal, live::GatewayStatus};
 use daemon::{
     admin::Readiness,
-    ready::Pulse,
+    liveness::Liveness,
     tasks::{Stop, Tasks},
 };
 use link::FarEnd;
@@ -72,7 +72,7 @@ impl Hub {
             index: index.clone(),
             ready: readiness.component("broker"),
             tasks: tasks.clone(),
-            pulse: Pulse::default(),
+            pulse: Liveness::new(FLUSH).pulse("ingest"),
         };
         let ingest = ingest::start(options, parts);
         let findings = Findings::default();
