@@ -19,6 +19,8 @@ mod listings;
 mod moto;
 #[path = "objects/multipart.rs"]
 mod multipart;
+#[path = "objects/power_cut.rs"]
+mod power_cut;
 #[path = "objects/rejected.rs"]
 mod rejected;
 #[path = "../../tests/src/small_disk.rs"]
