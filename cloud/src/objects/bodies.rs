@@ -62,8 +62,12 @@ enum Step {
 impl Bodies {
     pub fn open(store: &Path) -> io::Result<Self> {
         let folder = store.join("bodies");
+        std::fs::create_dir_all(&folder)?;
         for shelf in Self::shelves() {
-            std::fs::create_dir_all(folder.join(shelf))?;
+            match std::fs::create_dir(folder.join(shelf)) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => {}
+            }
         }
         // At each start: an earlier one may have ended between making the folders and this.
         sync_folder(&folder)?;

@@ -35,6 +35,10 @@ const DIFFERS: &[(&str, &str)] = &[
     ("a_signed_url_ends", "it verifies no signature, nor its end"),
 ];
 
+/// What moto does right most of the time only, and why: it is not asked.
+const BY_CHANCE: &[(&str, &str)] =
+    &[("one_of_eight_writers_creates_a_key", "it looks for the key and writes it in two steps, without a lock")];
+
 struct Moto {
     port: u16,
     child: Child,
@@ -82,11 +86,15 @@ impl Drop for Moto {
 async fn moto_does_the_same() {
     let moto = Moto::start();
     let all: [&[Case]; 5] = [basic::CASES, listings::CASES, multipart::CASES, rejected::CASES, access::CASES];
-    let mut unknown: BTreeSet<&str> = DIFFERS.iter().map(|(name, _)| *name).collect();
+    let mut unknown: BTreeSet<&str> = DIFFERS.iter().chain(BY_CHANCE).map(|(name, _)| *name).collect();
     let mut wrong = Vec::new();
     for case in all.iter().copied().flatten() {
         let differs = DIFFERS.iter().find(|(name, _)| *name == case.name);
         unknown.remove(case.name);
+        if let Some((name, why)) = BY_CHANCE.iter().find(|(name, _)| *name == case.name) {
+            eprintln!("{name}: not asked: {why}");
+            continue;
+        }
         let passed = tokio::spawn((case.run)(moto.place().await)).await.is_ok();
         match (passed, differs) {
             (true, Some((name, _))) => wrong.push(format!("{name}: moto does it now: take it off the list")),

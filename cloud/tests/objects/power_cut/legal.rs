@@ -1,7 +1,7 @@
 //! Whether a folder that a power cut left is legal: the store is opened on it, asked, and used.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -17,7 +17,7 @@ pub struct Bench {
     root: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
     /// Folders that are there.
-    folders: std::collections::BTreeSet<PathBuf>,
+    folders: BTreeSet<PathBuf>,
 }
 
 /// A listing, as the store gives it: for objects key, ETag and length; for uploads key, id and parts likewise.
@@ -62,7 +62,7 @@ impl Bench {
             }
             self.folders = left.folders.clone();
         }
-        left.files.iter().try_for_each(|(path, bytes)| fs::write(root.join(path), bytes))
+        left.files.iter().try_for_each(|(path, bytes)| fs::write(root.join(path), &**bytes))
     }
 }
 
@@ -78,12 +78,11 @@ async fn check(store: &Path, left: &Left, models: &[Model]) -> Verdict<()> {
         let body = client.get(key, &[]).await?;
         ensure(body == object.pieces.concat(), || format!("{key} is not what was put"))?;
     }
-    let shelves = left.files.keys().filter_map(|path| path.parent()).filter(|path| path.starts_with("store/bodies"));
-    bodies(store, shelves, model)?;
+    let files = bodies(store, left, model)?;
     goes_on(&client, &listed, model).await?;
     server.close().await;
     // The next check finds empty shelves.
-    remove_all(store).map_err(|e| e.to_string())
+    files.iter().try_for_each(fs::remove_file).and_then(|()| remove_database(store)).map_err(|e| e.to_string())
 }
 
 async fn list(client: &Client) -> Verdict<Listed> {
@@ -119,23 +118,31 @@ impl Listed {
     }
 }
 
-/// The files on these shelves are the bodies of the model, whole, and nothing else.
-fn bodies<'l>(store: &Path, shelves: impl Iterator<Item = &'l Path>, model: &Model) -> Verdict<()> {
-    let shelves: std::collections::BTreeSet<_> = shelves.collect();
-    let mut files = Vec::new();
-    for shelf in shelves {
-        let shelf = store.parent().unwrap_or(store).join(shelf);
-        for entry in fs::read_dir(shelf).map_err(|e| e.to_string())? {
-            files.push(fs::read(entry.map_err(|e| e.to_string())?.path()).map_err(|e| e.to_string())?);
+/// The files on the shelves are the bodies of the model, whole, and nothing else. Objects were read; here it is as many
+/// bytes in as many files, and the parts of uploads, which nobody can read yet.
+fn bodies(store: &Path, left: &Left, model: &Model) -> Verdict<Vec<PathBuf>> {
+    let shelves = left.files.keys().filter_map(|path| path.parent()).filter(|path| path.starts_with("store/bodies"));
+    let (mut files, mut lengths) = (Vec::new(), Vec::new());
+    for shelf in shelves.collect::<BTreeSet<_>>() {
+        for entry in fs::read_dir(store.parent().unwrap_or(store).join(shelf)).map_err(|e| e.to_string())? {
+            let entry = entry.map_err(|e| e.to_string())?;
+            lengths.push(entry.metadata().map_err(|e| e.to_string())?.len() as usize);
+            files.push(entry.path());
         }
     }
     let objects = model.objects.values().flat_map(|object| &object.pieces);
     let parts = model.uploads.values().flat_map(BTreeMap::values).map(|part| &part.body);
-    let mut expected: Vec<&[u8]> = objects.chain(parts).map(AsRef::as_ref).collect();
-    let lengths: Vec<_> = files.iter().map(Vec::len).collect();
+    let mut expected: Vec<_> = objects.chain(parts.clone()).map(Bytes::len).collect();
     expected.sort_unstable();
-    files.sort_unstable();
-    ensure(files == expected, || format!("the bodies on the disk, of {lengths:?} bytes, are not those that are named"))
+    let mut found = lengths.clone();
+    found.sort_unstable();
+    ensure(found == expected, || format!("bodies of {found:?} bytes are on the disk, of {expected:?} are named"))?;
+    for part in parts {
+        let same = files.iter().zip(&lengths).filter(|(_, length)| **length == part.len());
+        let there = same.map(|(file, _)| fs::read(file)).any(|read| read.is_ok_and(|bytes| *part == bytes));
+        ensure(there, || format!("a part of {} bytes is not on the disk as it was put", part.len()))?;
+    }
+    Ok(files)
 }
 
 /// A new object can be put, read and deleted, and an upload that was begun can be completed.
@@ -152,16 +159,11 @@ async fn goes_on(client: &Client, listed: &Listed, model: &Model) -> Verdict<()>
     Ok(())
 }
 
-fn remove_all(store: &Path) -> io::Result<()> {
+fn remove_database(store: &Path) -> io::Result<()> {
     for entry in fs::read_dir(store)? {
         let path = entry?.path();
         if path.is_file() {
             fs::remove_file(path)?;
-        }
-    }
-    for shelf in fs::read_dir(store.join("bodies"))? {
-        for body in fs::read_dir(shelf?.path())? {
-            fs::remove_file(body?.path())?;
         }
     }
     Ok(())

@@ -43,6 +43,15 @@ pub struct Part {
     pub body: Bytes,
 }
 
+impl Model {
+    /// Has a body of megabytes.
+    pub fn is_large(&self) -> bool {
+        let objects = self.objects.values().flat_map(|object| &object.pieces);
+        let parts = self.uploads.values().flat_map(BTreeMap::values).map(|part| &part.body);
+        objects.chain(parts).any(|body| body.len() >= PART)
+    }
+}
+
 /// The record, and what must be there after so many answers.
 pub struct Life {
     pub record: Record,

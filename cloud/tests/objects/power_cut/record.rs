@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// A file or a folder, whatever its names. The recorded folder is 0.
@@ -69,7 +70,7 @@ pub struct Window {
 #[derive(Debug, Default)]
 pub struct Left {
     pub folders: BTreeSet<PathBuf>,
-    pub files: BTreeMap<PathBuf, Vec<u8>>,
+    pub files: BTreeMap<PathBuf, Arc<Vec<u8>>>,
 }
 
 impl Operation {
@@ -84,6 +85,27 @@ impl Change {
         match self {
             Self::Add { folder, .. } | Self::Remove { folder, .. } => *folder,
             Self::Write { file, .. } | Self::Length { file, .. } => *file,
+        }
+    }
+}
+
+impl Change {
+    /// Changes a file's bytes, but for what is missing.
+    fn apply(&self, loss: Option<&Loss>, contents: &mut Vec<u8>) {
+        match (self, loss) {
+            (Self::Write { at, bytes, .. }, loss) => {
+                let kept = match loss {
+                    None => 0..bytes.len(),
+                    Some(Loss::Torn(kept)) => kept.clone(),
+                    Some(Loss::Zeroes) => 0..0,
+                    Some(Loss::Whole) => return,
+                };
+                let end = if matches!(loss, Some(Loss::Zeroes)) { at + bytes.len() } else { at + kept.end };
+                contents.resize(contents.len().max(end), 0);
+                contents[at + kept.start..at + kept.end].copy_from_slice(&bytes[kept]);
+            }
+            (Self::Length { bytes, .. }, None) => contents.resize(*bytes, 0),
+            _ => {}
         }
     }
 }
@@ -153,36 +175,27 @@ impl Record {
 
     /// The folder after a power cut.
     pub fn left(&self, cut: usize, missing: &Missing) -> Left {
-        let mut folders: HashMap<Node, BTreeMap<&str, Node>> = [(0, BTreeMap::new())].into();
-        let mut files: HashMap<Node, Vec<u8>> = HashMap::new();
+        let mut folders: HashMap<Node, BTreeMap<&str, Node>> = HashMap::new();
         let begun = self.operations.iter().enumerate().take_while(|(_, operation)| operation.begin < cut);
-        for (at, operation) in begun {
-            let loss = missing.get(&at);
-            match (&operation.change, loss) {
-                (Change::Write { file, at, bytes }, loss) => {
-                    let kept = match loss {
-                        None => 0..bytes.len(),
-                        Some(Loss::Torn(kept)) => kept.clone(),
-                        Some(Loss::Zeroes) => 0..0,
-                        Some(Loss::Whole) => continue,
-                    };
-                    let contents = files.entry(*file).or_default();
-                    let end = if matches!(loss, Some(Loss::Zeroes)) { at + bytes.len() } else { at + kept.end };
-                    contents.resize(contents.len().max(end), 0);
-                    contents[at + kept.start..at + kept.end].copy_from_slice(&bytes[kept]);
-                }
-                (_, Some(_)) => {}
-                (Change::Add { folder, name, node }, None) => {
-                    folders.entry(*folder).or_default().insert(name, *node);
-                }
-                (Change::Remove { folder, name }, None) => {
-                    folders.entry(*folder).or_default().remove(name.as_str());
-                }
-                (Change::Length { file, bytes }, None) => files.entry(*file).or_default().resize(*bytes, 0),
+        let kept = begun.clone().filter(|(at, _)| !missing.contains_key(at));
+        for (_, operation) in kept {
+            match &operation.change {
+                Change::Add { folder, name, node } => drop(folders.entry(*folder).or_default().insert(name, *node)),
+                Change::Remove { folder, name } => drop(folders.entry(*folder).or_default().remove(name.as_str())),
+                Change::Write { .. } | Change::Length { .. } => {}
             }
         }
-        let mut left = Left::default();
-        self.reach(0, Path::new(""), &folders, &mut files, &mut left);
+        let (mut left, mut named) = (Left::default(), BTreeMap::new());
+        self.reach(0, Path::new(""), &folders, &mut left.folders, &mut named);
+        // Bytes only of files that have a name: those of a deleted large body would take most of the time.
+        let mut files: HashMap<Node, Vec<u8>> = named.values().map(|node| (*node, Vec::new())).collect();
+        for (at, operation) in begun {
+            if let Some(contents) = files.get_mut(&operation.change.node()) {
+                operation.change.apply(missing.get(&at), contents);
+            }
+        }
+        let files: HashMap<Node, Arc<Vec<u8>>> = files.into_iter().map(|(node, bytes)| (node, bytes.into())).collect();
+        left.files = named.into_iter().map(|(path, node)| (path, files[&node].clone())).collect();
         left
     }
 
@@ -191,17 +204,16 @@ impl Record {
         folder: Node,
         path: &Path,
         folders: &HashMap<Node, BTreeMap<&str, Node>>,
-        files: &mut HashMap<Node, Vec<u8>>,
-        left: &mut Left,
+        found: &mut BTreeSet<PathBuf>,
+        named: &mut BTreeMap<PathBuf, Node>,
     ) {
         for (name, node) in folders.get(&folder).into_iter().flatten() {
             let path = path.join(name);
             if self.nodes[*node].1 {
-                self.reach(*node, &path, folders, files, left);
-                left.folders.insert(path);
+                self.reach(*node, &path, folders, found, named);
+                found.insert(path);
             } else {
-                // Most files have one name; those of a copy have two.
-                left.files.insert(path, files.get(node).cloned().unwrap_or_default());
+                named.insert(path, *node);
             }
         }
     }
