@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every benchmark, one after the other: `make bench`. Tables go to stdout; a missed bar is reported at the end, status 1.
-# BENCH_ROUNDS (5), LATENCY_SECONDS (60) and MEMORY_SECONDS (600) set their lengths.
+# BENCH_ROUNDS (5), LATENCY_SECONDS (60) and MEMORY_MINUTES (10) set their lengths.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
