@@ -41,8 +41,8 @@ test: ## Formatting, clippy, unit, property, golden and end-to-end tests; instal
 bench: build ## Benchmarks against peers, interleaved; see docs/benchmarks.md
 	@tests/bench/run.sh
 
-soak: build peers ## The whole system for 10 minutes (SOAK_SECONDS): memory flat, nothing lost
-	@SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test $(WORKSPACE) --test stories -- soak --ignored --nocapture
+soak: build ## Kill, freeze, cut off, fill up: 200 rounds (SOAK_ROUNDS, SOAK_SEED), the simulator, memory; nothing lost
+	@tests/soak/run.sh
 
 accuracy: build ## Preprocessing against Pillow's bilinear: the error, stated
 	@$(CARGO) test $(WORKSPACE) --test pillow -- --nocapture

@@ -15,10 +15,10 @@ packages="
   gstreamer1.0-plugins-ugly gstreamer1.0-libav
   mosquitto mosquitto-clients
   postgresql
-  prometheus systemd
+  prometheus strace systemd
 "
-# prometheus is here for promtool, systemd for systemd-analyze, postgresql for its programs: tests use them. The tests
-# start a Postgres of their own; the one that Debian starts is not used.
+# prometheus is here for promtool, systemd for systemd-analyze, postgresql for its programs, strace to record what the
+# object store does to its disk: tests use them. The tests start a Postgres of their own; the one that Debian starts is not used.
 # Not here: libgstreamer-plugins-bad1.0-dev, which pulls in 739 MB of OpenCV, VTK and OpenMPI.
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

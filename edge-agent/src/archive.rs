@@ -16,7 +16,7 @@ use contract::{
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use link::{Delivery, Publication, Session};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinError};
 
 use crate::{
     clock::{self, Mono},
@@ -161,9 +161,9 @@ impl Archive {
             return false;
         };
         let (epoch, known) = (self.outbox.epoch(), self.outbox.known());
-        let next = self.outbox.index(|index| KINDS.map(|kind| index.next(kind)));
+        let said = self.outbox.said();
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let reading = reader.read(&document, epoch, |kind| next[slot(kind)], &known);
+        let reading = reader.read(&document, epoch, |kind| said[slot(kind)], &known);
         drop(reader);
         self.tell(&reading, &document);
         let now = Mono::now();
@@ -251,8 +251,7 @@ impl Archive {
                 }
                 Action::Load { kind, first } => {
                     let outbox = self.outbox.clone();
-                    let loaded = tokio::task::spawn_blocking(move || outbox.load(kind, first)).await;
-                    if let Ok(loaded) = loaded {
+                    if let Ok(loaded) = off_loop(move || outbox.load(kind, first)).await {
                         self.readable(kind, loaded).await;
                     }
                 }
@@ -343,6 +342,14 @@ impl Archive {
     fn uplink(&self) -> MutexGuard<'_, Uplink> {
         self.uplink.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Work that takes long, off the event loop; in a simulation at its place in the order of things.
+async fn off_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    if clock::Simulated::current().is_some() {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await
 }
 
 /// The camera that a record's header names.

@@ -74,6 +74,7 @@ struct RunArgs {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
+    daemon::memory::large_blocks_from_the_kernel();
     daemon::install_crypto();
     let _ = daemon::process::started();
     let cli = Cli::parse();

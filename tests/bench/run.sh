@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every benchmark, one after the other: `make bench`. Tables go to stdout; a missed bar is reported at the end, status 1.
-# BENCH_ROUNDS (5; 3 for the gateways), LATENCY_SECONDS (60), MEMORY_SECONDS (600) and what the head of each program names
+# BENCH_ROUNDS (5; 3 for the gateways), LATENCY_SECONDS (60), MEMORY_MINUTES (10) and what the head of each program names
 # set their lengths.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -154,6 +154,28 @@ fn the_error_index_quotes_what_is_said() -> Result<()> {
     Ok(())
 }
 
+/// Each bad input names the tests that show what one sees; a test that was renamed or removed leaves a hole in the promise.
+#[test]
+fn every_bad_input_has_its_test() -> Result<()> {
+    let document = std::fs::read_to_string(root().join("docs/bad-input.md"))?;
+    let mut code = String::new();
+    for file in all_rust_files()? {
+        code += &std::fs::read_to_string(file)?;
+    }
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows: Vec<Vec<&str>> =
+        rows.map(|row| row.split(" | ").collect()).filter(|row: &Vec<_>| row[0] != "input").collect();
+    assert!(rows.len() > 35, "{} rows", rows.len());
+    for row in rows {
+        let [input, _, tests] = row[..] else { panic!("a row has {} cells: {row:?}", row.len()) };
+        let names: Vec<_> = tests.split(", ").map(|name| name.trim_matches('`')).collect();
+        for name in names {
+            assert!(code.contains(&format!("fn {name}()")), "{input}: there is no test {name}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn every_metric_is_documented_and_every_documented_one_exists() -> Result<()> {
     let document = std::fs::read_to_string(root().join("docs/metrics.md"))?;

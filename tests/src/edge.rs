@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -37,10 +38,9 @@ impl Edge {
         Self::start_with(&folder.join("edge"), &config)
     }
 
-    fn start_with(state: &Path, config: &Path) -> Result<Self> {
-        let mut command = Process::command("sightline-edge")?;
-        command.arg("run").arg("--config").arg(config).arg("--state").arg(state);
-        let mut process = Process::start("sightline-edge", &mut command)?;
+    /// Starts an agent on a state folder that may have been used before.
+    pub fn start_with(state: &Path, config: &Path) -> Result<Self> {
+        let mut process = Process::start("sightline-edge", &mut command(state, config)?)?;
         let ready = process.ready()?;
         Ok(Self { process, state: state.to_owned(), ready, config: config.to_owned() })
     }
@@ -48,7 +48,19 @@ impl Edge {
     /// Kills the process with SIGKILL, and starts it again on the same state.
     pub fn kill_and_restart(mut self) -> Result<Self> {
         self.process.kill()?;
-        Self::start_with(&self.state, &self.config)
+        self.restart()?;
+        Ok(self)
+    }
+
+    /// Starts an agent that has ended again, on the same state.
+    pub fn restart(&mut self) -> Result<()> {
+        *self = Self::start_with(&self.state, &self.config)?;
+        Ok(())
+    }
+
+    /// Starts an agent that has ended again, and kills it so long afterwards.
+    pub fn false_start(&self, moment: Duration) -> Result<()> {
+        Process::cut_short("sightline-edge", &mut command(&self.state, &self.config)?, moment)
     }
 
     /// The client of its admin address.
@@ -61,6 +73,12 @@ impl Edge {
         self.process.terminate(DRAIN)?;
         Summary::read(&self.state)
     }
+}
+
+fn command(state: &Path, config: &Path) -> Result<Command> {
+    let mut command = Process::command("sightline-edge")?;
+    command.arg("run").arg("--config").arg(config).arg("--state").arg(state);
+    Ok(command)
 }
 
 /// The agent's settings that every story shares.

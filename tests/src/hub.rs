@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::{Config, Lake, Observer, Process, Rest, SmallDisk};
@@ -56,9 +56,7 @@ impl Hub {
         args: &[&str],
         wrap: impl FnOnce(Command) -> Command,
     ) -> Result<(Process, Value)> {
-        let mut command = Process::command("sightline-hub")?;
-        command.arg("run").arg("--config").arg(config).arg("--state").arg(state).args(args);
-        let mut process = Process::start("sightline-hub", &mut wrap(command))?;
+        let mut process = Process::start("sightline-hub", &mut wrap(run_command(state, config, args)?))?;
         let ready = process.ready()?;
         Ok((process, ready))
     }
@@ -66,7 +64,30 @@ impl Hub {
     /// Kills the process as a power cut would, and starts it again on the same state.
     pub fn kill_and_restart(mut self) -> Result<Self> {
         self.process.kill()?;
-        Self::start_with(&self.state, &self.config, &[])
+        self.restart()?;
+        Ok(self)
+    }
+
+    /// Starts a hub that has ended again, on the same state.
+    pub fn restart(&mut self) -> Result<()> {
+        *self = Self::start_with(&self.state, &self.config, &[])?;
+        Ok(())
+    }
+
+    /// Starts a hub that has ended again, and kills it so long afterwards.
+    pub fn false_start(&self, moment: Duration) -> Result<()> {
+        Process::cut_short("sightline-hub", &mut run_command(&self.state, &self.config, &[])?, moment)
+    }
+
+    /// Runs one of the hub's own commands beside it, such as `verify --json`: what it printed, and its exit code.
+    pub fn command(&self, args: &[&str]) -> Result<(String, Option<i32>)> {
+        let mut command = Process::command("sightline-hub")?;
+        command.args(args).arg("--config").arg(&self.config).arg("--state").arg(&self.state);
+        let output = command.output().with_context(|| format!("run sightline-hub {args:?}"))?;
+        if output.stdout.is_empty() && !output.status.success() {
+            bail!("sightline-hub {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok((String::from_utf8(output.stdout)?, output.status.code()))
     }
 
     /// Stops it in order; gives its state folder.
@@ -106,6 +127,12 @@ impl Hub {
     pub fn lake(&self) -> Result<Lake> {
         Lake::open(&self.state)
     }
+}
+
+fn run_command(state: &Path, config: &Path, args: &[&str]) -> Result<Command> {
+    let mut command = Process::command("sightline-hub")?;
+    command.arg("run").arg("--config").arg(config).arg("--state").arg(state).args(args);
+    Ok(command)
 }
 
 fn on_free_ports(config: Config) -> Config {

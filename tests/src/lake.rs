@@ -47,13 +47,20 @@ impl Lake {
     pub fn rows(&self, kind: Kind) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         for key in self.keys(&format!("lake/kind={kind}/"))? {
-            let reader = SerializedFileReader::new(self.get(&key)?).with_context(|| format!("{key} is not Parquet"))?;
-            for row in reader.get_row_iter(None)? {
-                let row = row.with_context(|| format!("read a row of {key}"))?;
-                let mut out: Row = row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect();
-                out.insert("object".into(), key.clone().into());
-                rows.push(out);
-            }
+            rows.extend(self.rows_of(&key)?);
+        }
+        Ok(rows)
+    }
+
+    /// Every row of one object, likewise.
+    pub fn rows_of(&self, key: &str) -> Result<Vec<Row>> {
+        let reader = SerializedFileReader::new(self.get(key)?).with_context(|| format!("{key} is not Parquet"))?;
+        let mut rows = Vec::new();
+        for row in reader.get_row_iter(None)? {
+            let row = row.with_context(|| format!("read a row of {key}"))?;
+            let mut out: Row = row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect();
+            out.insert("object".into(), key.into());
+            rows.push(out);
         }
         Ok(rows)
     }

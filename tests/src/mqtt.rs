@@ -198,6 +198,11 @@ impl Observer {
         self.messages().into_iter().filter(|m| m.topic.ends_with(end)).collect()
     }
 
+    /// Why nothing more will come, once the broker is lost.
+    pub fn trouble(&self) -> Option<String> {
+        lock(&self.seen.0).trouble.clone()
+    }
+
     /// All messages so far.
     pub fn messages(&self) -> Vec<Message> {
         lock(&self.seen.0).messages.clone()

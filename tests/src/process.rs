@@ -92,6 +92,13 @@ impl Process {
         Self::start(program, Self::command(program)?.args(args))?.ended(wait::PATIENCE)
     }
 
+    /// Starts a program and kills it so long afterwards, wherever it is then.
+    pub fn cut_short(name: &str, command: &mut Command, after: Duration) -> Result<()> {
+        let mut process = Self::start(name, command)?;
+        std::thread::sleep(after);
+        if process.is_running() { process.kill() } else { bail!("{name} ended by itself:\n{}", process.stderr.text()) }
+    }
+
     /// The JSON line by which a program says on stdout that it is ready.
     pub fn ready(&mut self) -> Result<Value> {
         let line = self.stdout.find(READY, |line| {
@@ -168,6 +175,18 @@ impl Process {
         self.wait(Duration::from_secs(10)).map(drop)
     }
 
+    /// This process's children, theirs, and so on; the nearest first. A system that is being changed gives what was there.
+    pub fn descendants(&self) -> Vec<i32> {
+        let mut found = vec![self.child.id() as i32];
+        let mut looked = 0;
+        let children = children();
+        while let Some(parent) = found.get(looked).copied() {
+            found.extend(children.iter().filter(|(_, of)| *of == parent).map(|(child, _)| *child));
+            looked += 1;
+        }
+        found.split_off(1)
+    }
+
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
         let path = format!("/proc/{}/status", self.id());
@@ -188,6 +207,18 @@ impl Drop for Process {
             }
         }
     }
+}
+
+/// Every process of the machine with its parent.
+fn children() -> Vec<(i32, i32)> {
+    let parent = |pid: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name stands in brackets and may hold anything; state and parent follow the last one.
+        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+    };
+    let numbered = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(numbered);
+    all.filter_map(|pid| Some((pid, parent(pid)?))).collect()
 }
 
 /// A program that ran to its end.

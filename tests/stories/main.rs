@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
+mod agent_disk;
 mod agent_killed;
 mod agent_life;
 mod archive_garbage;
@@ -13,8 +14,10 @@ mod demo;
 mod documents;
 mod events_and_samples;
 mod failing_cameras;
+mod forged;
 mod frames_by_rest;
 mod hub_restart;
+mod identity;
 mod mutual_tls;
 mod observability;
 mod other_readers;

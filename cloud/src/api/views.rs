@@ -202,7 +202,7 @@ fn presence(presence: Option<Presence>) -> &'static str {
     match presence {
         Some(Presence::Online) => "online",
         Some(Presence::Offline) => "offline",
-        None => "unknown",
+        Some(Presence::Unknown) | None => "unknown",
     }
 }
 
@@ -211,6 +211,6 @@ fn quality(quality: Option<Quality>) -> &'static str {
         Some(Quality::Live) => "live",
         Some(Quality::Stale) => "stale",
         Some(Quality::Offline) => "offline",
-        None => "unknown",
+        Some(Quality::Unknown) | None => "unknown",
     }
 }

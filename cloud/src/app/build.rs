@@ -13,14 +13,14 @@ use daemon::{
     admin::{self, Admin, BuildInfo, Readiness},
     config::Loaded,
     http, listen,
-    ready::Pulse,
+    liveness::{Liveness, Pulse},
     state::StateDir,
     tasks::{BoxError, Kind, Stop, Tasks},
 };
 use store::{objects::StateEndpoint, tables::Tables};
 
 use super::{
-    Error,
+    Error, STUCK,
     adapt::{self, Archive, Lake},
     credentials::{self, Endpoints},
     foundation::LakeParts,
@@ -52,7 +52,7 @@ const GATHER: Duration = Duration::from_millis(5);
 pub struct App {
     pub(super) state: StateDir,
     pub(super) tasks: Tasks,
-    pub(super) pulse: Option<Pulse>,
+    pub(super) liveness: Liveness,
     pub(super) http: Served,
     pub(super) s3: Option<Served>,
     pub(super) broker: Option<Broker>,
@@ -95,9 +95,11 @@ pub(super) async fn build(loaded: &Loaded<HubConfig>, state: StateDir, stop: Sto
         Some(location) => Some(builder.lake(location).await?),
         None => None,
     };
-    let pulse = Pulse::default();
+    let liveness = Liveness::new(STUCK);
     let ingest = match (&lake, &url) {
-        (Some(lake), Some(url)) if config.has(Role::Ingest) => Some(builder.ingest(lake, url, pulse.clone())?),
+        (Some(lake), Some(url)) if config.has(Role::Ingest) => {
+            Some(builder.ingest(lake, url, liveness.pulse("ingest"))?)
+        }
         _ => None,
     };
     let upkeep = match &lake {
@@ -132,7 +134,7 @@ pub(super) async fn build(loaded: &Loaded<HubConfig>, state: StateDir, stop: Sto
     builder.endpoints(lake.as_ref(), s3.as_ref(), url.as_deref(), &http)?;
     builder.until_ready().await;
     Ok(App {
-        pulse: ingest.is_some().then_some(pulse),
+        liveness,
         tasks: builder.tasks,
         http,
         s3,

@@ -71,8 +71,8 @@ impl App {
 
     /// Whether the hub does its work, for systemd's watchdog. A hub that is stopping has a bound of its own.
     pub fn heart(&self) -> impl Fn() -> bool + Send + use<> {
-        let (pulse, stop) = (self.pulse.clone(), self.tasks.stop().clone());
-        move || stop.is_requested() || pulse.as_ref().is_none_or(|pulse| pulse.age() < STUCK)
+        let (liveness, stop) = (self.liveness.clone(), self.tasks.stop().clone());
+        move || stop.is_requested() || liveness.is_alive()
     }
 
     /// The state folder.

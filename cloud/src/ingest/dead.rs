@@ -6,7 +6,8 @@ use store::{
     objects::Objects,
 };
 
-use super::flush::{chain, now};
+use super::flush::chain;
+use crate::clock::wall as now;
 
 /// Why a dead letter's object leaves the manifest.
 const RULE: &str = "dead letters over their bound";

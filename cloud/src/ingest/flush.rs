@@ -7,10 +7,10 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use contract::{Principal, Timestamp};
+use contract::Principal;
 use daemon::{Backoff, CancellationToken};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use store::{
@@ -26,7 +26,10 @@ use super::{
     stats::{Fact, Stats},
     traces::Traces,
 };
-use crate::lake::{self, Upload};
+use crate::{
+    clock::{self, off_loop, wall as now},
+    lake::{self, Upload},
+};
 
 /// How long objects may wait for their commit before they are stored again: a third of the shortest grace of orphans.
 const STORED_MAX: Duration = Duration::from_secs(1200);
@@ -118,8 +121,9 @@ impl Flusher {
     async fn build(&self, mut batch: Batch) -> Result<(Batch, Built), GaveUp> {
         let mut outage = None;
         loop {
-            let built = tokio::task::spawn_blocking(move || {
-                let built = build::build(&mut batch, now());
+            let at = now();
+            let built = off_loop(move || {
+                let built = build::build(&mut batch, at);
                 (batch, built)
             });
             let (back, result) = match built.await {
@@ -139,7 +143,7 @@ impl Flusher {
     }
 
     async fn store(&self, built: Built) -> Result<Stored, GaveUp> {
-        let since = Instant::now();
+        let since = clock::mono();
         // Boxed into a list first: a lazy one of borrowing futures cannot be shown to be `Send`.
         let uploads: Vec<_> = built.uploads.into_iter().map(|upload| self.put(upload).boxed()).collect();
         let objects = futures::stream::iter(uploads).buffered(UPLOADS).try_collect().await?;
@@ -216,7 +220,7 @@ impl Attempt<'_> {
         let Stored { objects, samples, hashes, since } = stored;
         let mut commit = Commit { now: now(), advances: Vec::new(), objects, samples, hashes, ..Commit::default() };
         loop {
-            if since.elapsed() > STORED_MAX && !self.in_doubt {
+            if clock::mono() - since > STORED_MAX && !self.in_doubt {
                 return Ok(Decided::Changed); // the reconciler of another process may soon take them for orphans
             }
             commit.advances = self.batch.advances(self.versions);
@@ -246,7 +250,7 @@ impl Attempt<'_> {
                 Outcome::Foreign { epoch, owner } => {
                     let records = self.batch.drop_epoch(epoch);
                     self.flusher.stats.add(Fact::Foreign, records as u64);
-                    tracing::error!(%epoch, %owner, records, "two gateways use one epoch; only its first owner's is kept");
+                    tracing::error!(%epoch, %owner, records, "two gateways use one epoch; only its first owner's records are taken; a state folder was copied: empty the copy's outbox");
                     return Ok(Decided::Changed);
                 }
                 Outcome::Gone(_) => return Ok(Decided::Changed), // a flush replaces nothing
@@ -329,17 +333,17 @@ pub(super) struct Outage {
 impl Outage {
     pub(super) fn new(what: &'static str) -> Self {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10)).ok();
-        Self { what, since: Instant::now(), pause: Duration::from_secs(1), backoff }
+        Self { what, since: clock::mono(), pause: Duration::from_secs(1), backoff }
     }
 
     pub(super) fn wait(&mut self) -> Duration {
-        self.backoff.as_mut().map_or(self.pause, Backoff::next_wait)
+        self.backoff.as_mut().map_or(self.pause, |backoff| backoff.next_with(lake::random_u128() as u64))
     }
 }
 
 pub(super) fn ended(outage: &mut Option<Outage>) {
     if let Some(outage) = outage.take() {
-        tracing::info!(after_s = outage.since.elapsed().as_secs_f32(), what = outage.what, "it works again");
+        tracing::info!(after_s = (clock::mono() - outage.since).as_secs_f32(), what = outage.what, "it works again");
     }
 }
 
@@ -348,10 +352,6 @@ fn latency_facts(batch: &Batch) -> (u64, u64) {
     let now = now().0;
     let ages = batch.rows.values().flatten().map(|row| u64::try_from(now - row.corrected_at().0).unwrap_or(0));
     (batch.row_count() as u64, ages.fold(0, u64::saturating_add))
-}
-
-pub(super) fn now() -> Timestamp {
-    Timestamp::from_system(SystemTime::now())
 }
 
 /// An error and its causes in one line.

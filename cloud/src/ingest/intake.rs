@@ -21,6 +21,7 @@ use super::{
     assemble::{Assembled, Assembler, Limits},
     batch::{Batch, Kept},
     clocks::Clocks,
+    complaints::{Complaint, Complaints},
     duplicates::{self, Compared, Duplicates, Second},
     flush::chain,
     handle::Arrivals,
@@ -28,7 +29,10 @@ use super::{
     stats::{Fact, Stats},
     streams::{Number, Streams},
 };
-use crate::lake::{Body, Record, Row, Unreadable};
+use crate::{
+    clock,
+    lake::{Body, Record, Row, Unreadable},
+};
 
 /// A dead letter longer than this is cut: enough to see what it is.
 const DEAD_BYTES_MAX: usize = 1 << 20;
@@ -79,6 +83,7 @@ pub struct Intake {
     assembler: Assembler,
     clocks: Clocks,
     own_gaps: OwnGaps,
+    complaints: Complaints,
     stats: Arc<Stats>,
     arrivals: Arrivals,
     scanner: Scanner,
@@ -113,7 +118,8 @@ impl Intake {
             duplicates: Duplicates::default(),
             assembler: Assembler::new(limits),
             clocks: Clocks::default(),
-            own_gaps: OwnGaps::new(gateway, Instant::now()),
+            own_gaps: OwnGaps::new(gateway, clock::mono()),
+            complaints: Complaints::default(),
             stats,
             arrivals,
             scanner: Scanner::default(),
@@ -215,9 +221,17 @@ impl Intake {
         self.stats.add(Fact::Incomplete, self.assembler.dropped() - before);
     }
 
-    /// Takes the batch for a flush and begins a new one.
+    /// Takes the batch for a flush and begins a new one. What another ingest has committed since it was accepted, as the
+    /// last flush or a new look at the tables has shown, is left out: its stream's version is known, so no conflict would
+    /// tell of it.
     pub fn take_batch(&mut self) -> Batch {
-        std::mem::take(&mut self.batch)
+        let mut batch = std::mem::take(&mut self.batch);
+        if self.streams.careless {
+            return batch;
+        }
+        let known: Vec<_> = batch.adds.keys().map(|id| self.streams.known(*id)).collect();
+        batch.drop_committed(&known);
+        batch
     }
 
     /// Bytes that wait: in the batch and as fragments.
@@ -231,10 +245,17 @@ impl Intake {
             Passed::Verdict(Verdict::Refused)
         };
         let Some(kind) = Kind::from_number(frame.address.kind) else {
+            self.complaints.tell(&lot.from, &frame.address, Complaint::UnknownKind);
             return refused(&self.stats, Fact::UnknownKind);
         };
-        if self.streams.owner(frame.address.epoch) != Some(&lot.from) {
-            return refused(&self.stats, Fact::Foreign);
+        match self.streams.owner(frame.address.epoch) {
+            Some(owner) if *owner == lot.from => {}
+            owner => {
+                if let Some(owner) = owner {
+                    self.complaints.tell(&lot.from, &frame.address, Complaint::ForeignEpoch(owner));
+                }
+                return refused(&self.stats, Fact::Foreign);
+            }
         }
         let id = StreamId { epoch: frame.address.epoch, kind };
         match self.streams.look(id, frame.address.seq) {
@@ -243,7 +264,12 @@ impl Intake {
                 self.duplicate(lot, frame, kind);
                 return Passed::Verdict(Verdict::Duplicate);
             }
-            Number::HeldBack => return refused(&self.stats, Fact::HeldBack),
+            Number::HeldBack => {
+                if frame.address.seq >= SEQ_END {
+                    self.complaints.tell(&lot.from, &frame.address, Complaint::ImpossibleNumber);
+                }
+                return refused(&self.stats, Fact::HeldBack);
+            }
         }
         if frame.count == 1 {
             return self.whole(lot, frame, kind, frame.payload);
@@ -259,19 +285,18 @@ impl Intake {
         }
     }
 
-    /// A number that is known: to be compared, where the record came in one piece.
+    /// A number that is known: to be compared, once the record is there in one piece.
     fn duplicate(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind) {
         self.stats.count(Fact::Duplicates);
-        let second = || Second {
-            from: lot.from.clone(),
-            address: frame.address,
-            kind,
-            received_at: lot.received_at,
-            sent_at: lot.sent_at,
-            bytes: Bytes::copy_from_slice(frame.payload),
+        let bytes = match frame.count {
+            1 => Bytes::copy_from_slice(frame.payload),
+            _ => match self.assembler.add(&lot.from, frame, lot.now) {
+                Assembled::Whole(record) => record.into(),
+                Assembled::Waiting | Assembled::Contradicts | Assembled::TooLong => return,
+            },
         };
-        let waits = frame.count == 1 && self.duplicates.add(second());
-        if !waits && frame.index == 0 {
+        let Lot { from, received_at, sent_at, .. } = lot.clone();
+        if !self.duplicates.add(Second { from, address: frame.address, kind, received_at, sent_at, bytes }) {
             self.stats.count(Fact::Unchecked);
         }
     }
@@ -332,7 +357,7 @@ impl Intake {
 
     fn admit(&mut self, lot: &Lot, frame: &Frame<'_>, kind: Kind, bytes: &[u8], record: Record) -> Passed {
         if let Body::Gap(gap) = &record.body {
-            match self.gap_numbers(lot, gap) {
+            match self.gap_numbers(lot, gap, frame.address.seq) {
                 Ok(Some(numbers)) => {
                     self.batch.add(StreamId { epoch: gap.epoch, kind: gap.kind }, &lot.from, &numbers);
                 }
@@ -347,9 +372,11 @@ impl Intake {
         Passed::Row
     }
 
-    /// The numbers that a gap record accounts for; `None` when the epoch's owner must be asked first.
-    fn gap_numbers(&mut self, lot: &Lot, gap: &Gap) -> Result<Option<RangeSet>, &'static str> {
-        if gap.kind == Kind::Gap || gap.from >= gap.to || gap.to > SEQ_END || gap.count != gap.to - gap.from {
+    /// The numbers that the gap record `seq` accounts for; `None` when the epoch's owner must be asked first. A gap of gap
+    /// records, which were damaged, speaks of earlier ones.
+    fn gap_numbers(&mut self, lot: &Lot, gap: &Gap, seq: u64) -> Result<Option<RangeSet>, &'static str> {
+        let of_later_ones = gap.kind == Kind::Gap && gap.to > seq;
+        if of_later_ones || gap.from >= gap.to || gap.to > SEQ_END || gap.count != gap.to - gap.from {
             return Err("its range makes no sense");
         }
         match self.streams.owner(gap.epoch) {

@@ -13,6 +13,7 @@ mod stats;
 mod assemble;
 mod batch;
 mod clocks;
+mod complaints;
 mod duplicates;
 mod intake;
 mod own_gaps;

@@ -12,7 +12,7 @@ use contract::{
     Epoch, Principal, Timestamp,
     frame::{self, Frame},
 };
-use daemon::{CancellationToken, admin::Component, ready::Pulse};
+use daemon::{CancellationToken, admin::Component, liveness::Pulse};
 use link::{Event, Events, Message};
 use store::lake_index::{Binding, LakeIndex, Stream};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
@@ -21,13 +21,14 @@ use super::{
     Options,
     batch::{Batch, Rows},
     duplicates,
-    flush::{Flushed, Flusher, Outage, chain, ended, now},
+    flush::{Flushed, Flusher, Outage, chain, ended},
     handle::Submission,
     intake::{Intake, Lot, Verdict},
     memory,
     streams::Number,
     watermark::{self, Owed},
 };
+use crate::clock::{mono, wall as now};
 
 /// When stopping, how long the bus must be quiet before what was sent counts as received.
 const QUIET: Duration = Duration::from_millis(300);
@@ -92,7 +93,7 @@ impl Shell {
         stop: CancellationToken,
     ) -> Result<(), Lost> {
         loop {
-            self.pulse.beat();
+            self.pulse.turn();
             self.look_at_incarnation().await;
             if self.freed.is_due(Instant::now()) {
                 self.room.clear();
@@ -124,7 +125,7 @@ impl Shell {
                     self.compare_duplicates().await;
                 }
                 Woken::Hurry => self.options.flush_interval = Duration::ZERO,
-                Woken::Timer => self.intake.expire(Instant::now()),
+                Woken::Timer => self.intake.expire(mono()),
             }
         }
         inbox.close();
@@ -162,13 +163,13 @@ impl Shell {
     }
 
     fn due(&self) -> bool {
-        self.intake.batch.since.is_some_and(|since| since.elapsed() >= self.options.flush_interval)
+        self.intake.batch.since.is_some_and(|since| mono() - since >= self.options.flush_interval)
     }
 
     fn wait(&self) -> Duration {
         match self.intake.batch.since {
             Some(since) if self.in_flight.is_none() => {
-                self.options.flush_interval.saturating_sub(since.elapsed()).min(TICK)
+                self.options.flush_interval.saturating_sub(mono() - since).min(TICK)
             }
             _ => TICK,
         }
@@ -202,11 +203,11 @@ impl Shell {
     /// Whether the tables are still those that were learnt: they may have been restored, rebuilt, or found to be rolled back,
     /// by this process or another one.
     async fn look_at_incarnation(&mut self) {
-        if self.looked_at.is_some_and(|at| at.elapsed() < TICK) {
+        if self.looked_at.is_some_and(|at| mono() - at < TICK) {
             return;
         }
         let asked = timeout(LOOK_MAX, self.flusher.index.identity()).await;
-        self.looked_at = Some(Instant::now());
+        self.looked_at = Some(mono());
         let Ok(Ok(lake)) = asked else { return }; // an outage is told of by who needs the tables
         let before = self.incarnation.replace(lake.incarnation.clone());
         if before.is_some_and(|before| before != lake.incarnation) {
@@ -231,7 +232,7 @@ impl Shell {
 
     async fn message(&mut self, message: &Message) {
         let sent_at = message.property(contract::frame::SENT_AT).and_then(|text| text.parse().ok());
-        let Some(lot) = self.intake.lot(&self.options.prefix, &message.topic, sent_at, now(), Instant::now()) else {
+        let Some(lot) = self.intake.lot(&self.options.prefix, &message.topic, sent_at, now(), mono()) else {
             return;
         };
         let frames = self.intake.frames(&message.payload);
@@ -257,13 +258,13 @@ impl Shell {
                     Vec::new() // they count as unchecked
                 }
             };
-            self.intake.compare(seconds, &kept, Instant::now());
+            self.intake.compare(seconds, &kept, mono());
         }
     }
 
     async fn submission(&mut self, submission: Submission) {
         let Submission { from, records, done } = submission;
-        let lot = Lot { from, kind: None, received_at: now(), sent_at: None, now: Instant::now() };
+        let lot = Lot { from, kind: None, received_at: now(), sent_at: None, now: mono() };
         let whole = |(address, payload)| Frame { version: frame::VERSION, address, index: 0, count: 1, payload };
         let frames: Vec<_> = records.iter().map(|(address, bytes)| whole((*address, &bytes[..]))).collect();
         if !self.learn(&lot, &frames).await {
@@ -292,14 +293,11 @@ impl Shell {
             match ask(&self.flusher.index, who, epoch, now()).await {
                 Ok((owner, streams)) => {
                     ended(&mut outage);
-                    if owner != *who {
-                        tracing::error!(%epoch, %owner, other = %who, "two gateways use one epoch; only its first owner's records are taken");
-                    }
                     self.intake.streams.learn(epoch, owner, streams);
                     return true;
                 }
                 Err(error) => {
-                    self.pulse.beat(); // it waits for something else, and says so
+                    self.pulse.turn(); // it waits for something else, and says so
                     let outage = outage.get_or_insert_with(|| {
                         tracing::error!(error = %chain(&error), "the lake's tables cannot be read: ingest waits");
                         Outage::new("the lake's tables can be read")

@@ -6,7 +6,7 @@ use contract::GatewayId;
 use daemon::{
     CancellationToken,
     admin::Component,
-    ready::Pulse,
+    liveness::Pulse,
     tasks::{BoxError, Kind, Tasks},
 };
 use link::{Events, Session};
@@ -97,8 +97,9 @@ pub fn start(options: Options, parts: Parts) -> Ingest {
         own: options.gateway.clone(),
         stats: stats.clone(),
     };
-    let intake =
+    let mut intake =
         Intake::new(options.gateway.clone(), upgrade::READABLE, options.fragments, stats.clone(), arrivals.clone());
+    intake.streams.careless = parts.index.tables().careless().of_numbers;
     let (index, objects) = (parts.index.clone(), parts.objects.clone());
     let (own, owing) = (options.gateway.clone(), owed.clone());
     parts.tasks.spawn("kept records", Kind::BestEffort, async move {

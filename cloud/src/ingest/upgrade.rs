@@ -9,7 +9,6 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io::Read as _,
     sync::Arc,
-    time::Instant,
 };
 
 use contract::{Epoch, GatewayId, Kind, Principal, SiteId, Timestamp, frame};
@@ -23,13 +22,16 @@ use super::{
     assemble::Limits,
     batch::Batch,
     build,
-    flush::{chain, now, remove_unnamed},
+    flush::{chain, remove_unnamed},
     handle::Arrivals,
     intake::{Intake, Lot},
     run::ask,
     stats::Stats,
 };
-use crate::lake;
+use crate::{
+    clock::{self, wall as now},
+    lake,
+};
 
 /// Why a tar of kept records leaves the manifest.
 const RULE: &str = "read after an upgrade";
@@ -163,7 +165,7 @@ impl Reader<'_> {
                 kind: Kind::from_number(frames[0].address.kind),
                 received_at: facts.received_at,
                 sent_at: facts.sent_at,
-                now: Instant::now(),
+                now: clock::mono(),
             };
             for epoch in intake.unknown_epochs(&frames) {
                 self.learn(&mut intake, &lot.from, epoch, &theirs).await?;

@@ -29,11 +29,9 @@ pub use write::{KIND_KEY, RANGES_KEY, SCHEMA_KEY, WriteError, write_parquet};
 
 /// 128 random bits from the operating system: ids of objects and logs.
 pub fn random_u128() -> u128 {
-    let mut bytes = [0; 16];
     // The kernel's generator does not fail once the system has booted; there is no safe value to go on with.
     #[expect(clippy::expect_used, reason = "without randomness no id is safe")]
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    u128::from_ne_bytes(bytes)
+    store::random_u128().expect("the operating system gives random bytes")
 }
 
 #[cfg(test)]

@@ -60,13 +60,24 @@ enum Step {
 }
 
 impl Bodies {
-    pub fn open(folder: &Path) -> io::Result<Self> {
-        let folder = folder.join("bodies");
+    pub fn open(store: &Path) -> io::Result<Self> {
+        let folder = store.join("bodies");
+        std::fs::create_dir_all(&folder)?;
         for shelf in Self::shelves() {
-            std::fs::create_dir_all(folder.join(shelf))?;
+            match std::fs::create_dir(folder.join(shelf)) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => {}
+            }
         }
+        // At each start: an earlier one may have ended between making the folders and this.
         sync_folder(&folder)?;
-        Ok(Self { folder })
+        sync_folder(store)?;
+        let above = store.parent().filter(|above| !above.as_os_str().is_empty());
+        match above.map_or(Ok(()), sync_folder) {
+            // Whoever may not read the folder above did not make the store's in it either.
+            Err(e) if e.kind() != io::ErrorKind::PermissionDenied => Err(e),
+            _ => Ok(Self { folder }),
+        }
     }
 
     /// The folders that the files are spread over, so that none grows too long.
@@ -251,7 +262,7 @@ fn write_file(
     Ok((written, sums))
 }
 
-/// A new file survives a power cut only once its folder is synced too.
+/// A new file or folder survives a power cut only once the folder that it is in is synced too.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

@@ -18,6 +18,7 @@ mod list;
 mod multipart;
 mod names;
 mod put;
+mod refusals;
 mod serve;
 mod service;
 mod store;

@@ -112,6 +112,47 @@ pub(super) enum Emptied {
     NotEmpty,
 }
 
+/// Names of files that are read at once at a start.
+const FILES_PAGE: i64 = 20_000;
+
+/// A walk over the names of all files, see [`Names::files`].
+pub(super) struct Files<'n> {
+    names: &'n Names,
+    page: std::iter::Peekable<std::vec::IntoIter<String>>,
+    last: String,
+    ended: bool,
+}
+
+impl Files<'_> {
+    /// The files on a shelf, all of it. Shelves are asked for in order.
+    pub async fn on(&mut self, shelf: &str) -> Result<BTreeSet<String>, Error> {
+        let mut files = BTreeSet::new();
+        loop {
+            while let Some(file) = self.page.next_if(|file| file.starts_with(shelf)) {
+                files.insert(file);
+            }
+            if self.page.peek().is_some() || self.ended {
+                return Ok(files);
+            }
+            self.turn().await?;
+        }
+    }
+
+    async fn turn(&mut self) -> Result<(), Error> {
+        let sql = "SELECT file FROM s3_files WHERE file > $1 ORDER BY file LIMIT $2";
+        let last = self.last.as_str();
+        let read = |tx: Tx| async move {
+            let rows = tx.sql(sql).bind(last).bind(FILES_PAGE).fetch_all().await?;
+            rows.iter().map(|row| row.get("file")).collect::<Result<Vec<String>, Error>>()
+        };
+        let page = self.names.tables.read(read).await?;
+        self.ended = page.len() < FILES_PAGE as usize;
+        self.last = page.last().cloned().unwrap_or_default();
+        self.page = page.into_iter().peekable();
+        Ok(())
+    }
+}
+
 impl Names {
     pub async fn open(file: &Path) -> Result<Self, Error> {
         let tables = Tables::open(&format!("sqlite:{}", file.display())).await?;
@@ -123,13 +164,9 @@ impl Names {
         self.tables.close().await;
     }
 
-    /// The files named on one shelf.
-    pub async fn files_on(&self, shelf: &str) -> Result<BTreeSet<String>, Error> {
-        // Names are hex digits, so `g` is above all of them.
-        let sql = "SELECT file FROM s3_files WHERE file >= $1 AND file < $1 || 'g'";
-        self.tables
-            .read(|tx| async move { tx.sql(sql).bind(shelf).fetch_all().await?.iter().map(|row| row.get("file")).collect() })
-            .await
+    /// All files that are named, in order, a page at a time.
+    pub fn files(&self) -> Files<'_> {
+        Files { names: self, page: Vec::new().into_iter().peekable(), last: String::new(), ended: false }
     }
 
     /// Says whether it is new.

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use ::store::objects::Credentials;
+use hyper::{Request, StatusCode, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use s3s::{
     S3Result,
@@ -13,7 +14,7 @@ use s3s::{
 use tokio::{net::TcpStream, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{service::Protocol, store::Store};
+use super::{refusals::Refusals, service::Protocol, store::Store};
 
 /// Connections served at once; more wait to be accepted.
 pub(super) const CONNECTIONS: usize = 512;
@@ -49,6 +50,7 @@ pub enum Error {
 pub struct Server {
     store: Arc<Store>,
     service: S3Service,
+    refusals: Arc<Refusals>,
 }
 
 impl Server {
@@ -59,7 +61,7 @@ impl Server {
         let store = Arc::new(Store::open(folder).await?);
         let mut builder = S3ServiceBuilder::new(Protocol(store.clone()));
         builder.set_auth(OneKey(credentials));
-        Ok(Self { store, service: builder.build() })
+        Ok(Self { store, service: builder.build(), refusals: Arc::default() })
     }
 
     /// Creates a bucket unless it is there.
@@ -72,6 +74,11 @@ impl Server {
     /// The service, for other ways to serve it (hyper, tower).
     pub fn service(&self) -> S3Service {
         self.service.clone()
+    }
+
+    /// Closes the names, for those who do not [`Self::serve`]; which does so itself.
+    pub async fn close(self) {
+        self.store.close().await;
     }
 
     /// Serves HTTP/1.1 and HTTP/2 on a bound listener until `stop`; then requests in progress may finish, for a while.
@@ -97,9 +104,9 @@ impl Server {
                     }
                 },
             };
-            let (service, stop) = (self.service.clone(), stop.clone());
+            let (service, refusals, stop) = (self.service.clone(), self.refusals.clone(), stop.clone());
             connections.spawn(async move {
-                connection(stream, service, stop).await;
+                connection(stream, service, refusals, stop).await;
                 drop(place);
             });
         }
@@ -112,7 +119,19 @@ impl Server {
     }
 }
 
-async fn connection(stream: TcpStream, service: S3Service, stop: CancellationToken) {
+async fn connection(stream: TcpStream, service: S3Service, refusals: Arc<Refusals>, stop: CancellationToken) {
+    let peer = stream.peer_addr().ok();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (service, refusals) = (service.clone(), refusals.clone());
+        async move {
+            let answer = service.call(request.map(s3s::Body::from)).await;
+            if answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::FORBIDDEN) {
+                refusals.note(peer, &method, &path);
+            }
+            answer
+        }
+    });
     // Answers are small or already in large pieces: waiting to fill a packet only adds latency.
     let _ = stream.set_nodelay(true);
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());

@@ -37,8 +37,9 @@ impl Store {
     /// the file's. Says which names have lost their body: then somebody removed files by hand.
     async fn clean(&self) -> Result<(), ::store::tables::Error> {
         let (mut removed, mut missing) = (0, 0);
+        let mut files = self.names.files();
         for shelf in Bodies::shelves() {
-            let named = self.names.files_on(&shelf).await?;
+            let named = files.on(&shelf).await?;
             let present = self.bodies.files_on(&shelf);
             let orphans: Vec<_> = present.difference(&named).cloned().collect();
             removed += orphans.len();

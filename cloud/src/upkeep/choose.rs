@@ -6,7 +6,7 @@
 //! one of them holds is lost. So every number of every object is kept, once: an object whose numbers are all in others is
 //! set aside, one that shares some is written again without those.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use contract::{Epoch, Kind, Principal, Timestamp};
 use store::lake_index::{EpochRow, Format, Holding, Manifest, Object, RangeSet, SampleRow, Stream, StreamId};
@@ -35,7 +35,7 @@ pub fn choose(mut found: Vec<Found>) -> Chosen {
             taken.entry(stream_of(holding)).or_default().extend(&holding.ranges);
         }
         match one.object.format {
-            _ if all == left => chosen.whole.push(one),
+            _ if all == left && one.whole => chosen.whole.push(one),
             _ if left == 0 => {
                 chosen
                     .aside
@@ -49,6 +49,25 @@ pub fn choose(mut found: Vec<Found>) -> Chosen {
         }
     }
     chosen
+}
+
+/// Rows of samples whose shard is not there count for nothing: a process was killed between the two, or the shard was deleted
+/// before them. Their gateway sends them again, or another object has them.
+pub fn drop_samples_without_pictures(found: &mut [Found], shards: &[Found]) {
+    let there: HashSet<&str> = shards.iter().map(|shard| shard.object.key.as_str()).collect();
+    for one in found.iter_mut().filter(|one| one.object.format == Format::Parquet) {
+        let (kept, bare): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut one.samples).into_iter().partition(|(_, row)| there.contains(row.shard.as_str()));
+        one.samples = kept;
+        for (epoch, row) in bare {
+            one.whole = false;
+            let without = RangeSet::from_iter([row.seq]);
+            for holding in one.object.holds.iter_mut().filter(|h| (h.epoch, h.kind) == (epoch, Kind::Sample)) {
+                holding.ranges = holding.ranges.without(&without);
+            }
+        }
+        one.object.holds.retain(|holding| !holding.ranges.is_empty());
+    }
 }
 
 /// What removal says comes first; then rows before records kept whole, and the object with more numbers.

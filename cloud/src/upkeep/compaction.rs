@@ -18,7 +18,10 @@ use store::{
 };
 
 use super::{Error, choose::stream_of, rebuild::read_rows, survey::chain};
-use crate::lake::{self, Body, Partition, Row, Upload};
+use crate::{
+    clock::off_loop,
+    lake::{self, Body, Partition, Row, Upload},
+};
 
 /// Rows of one merged object at most; objects with more than half of it are left as they are.
 const ROWS_MAX: u64 = 50_000;
@@ -125,7 +128,7 @@ async fn run(
     if taken.len() < 2 {
         return Ok(None);
     }
-    let (uploads, samples) = tokio::task::spawn_blocking(move || pack(kind, rows, &partition, now))
+    let (uploads, samples) = off_loop(move || pack(kind, rows, &partition, now))
         .await
         .map_err(|_| Error::Interrupted { what: "compaction".to_owned() })??;
     taken.extend(pictures.shards.into_keys());

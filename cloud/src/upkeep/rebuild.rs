@@ -18,7 +18,10 @@ use super::{
     claim,
     survey::{Found, chain, survey},
 };
-use crate::lake::{self, Partition, Row};
+use crate::{
+    clock::off_loop,
+    lake::{self, Partition, Row},
+};
 
 /// An object that is not part of the lake, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,8 +58,9 @@ pub struct Rebuilt {
 /// Makes the tables from the objects.
 pub async fn rebuild(index: &LakeIndex, objects: &Objects, now: Timestamp) -> Result<Rebuilt, Error> {
     let surveyed = survey(objects).await?;
-    let (shards, rest): (Vec<_>, Vec<_>) =
+    let (shards, mut rest): (Vec<_>, Vec<_>) =
         surveyed.found.into_iter().partition(|found| found.object.format == Format::Shard);
+    choose::drop_samples_without_pictures(&mut rest, &shards);
     let Chosen { whole, cut, mut aside } = choose::choose(rest);
     let written_again = cut.iter().map(|(found, _)| found.object.key.clone()).collect();
     let mut kept = whole;
@@ -92,7 +96,7 @@ pub async fn rebuild(index: &LakeIndex, objects: &Objects, now: Timestamp) -> Re
 
 /// Writes a Parquet object again with the rows of some numbers only.
 async fn cut_down(objects: &Objects, found: Found, rest: &[Holding], now: Timestamp) -> Result<Found, Error> {
-    let Found { object, gaps, mut samples } = found;
+    let Found { object, gaps, mut samples, .. } = found;
     let partition = Partition { date: object.date.clone(), hour: object.hour };
     let mut rows = read_rows(objects, &object.key, object.kind).await?;
     rows.retain(|row| {
@@ -101,13 +105,13 @@ async fn cut_down(objects: &Objects, found: Found, rest: &[Holding], now: Timest
     });
     samples.retain(|(epoch, sample)| choose::holds(rest, *epoch, Kind::Sample, sample.seq));
     let upload = lake::parquet(object.kind, &rows, &partition, now)?;
-    Ok(Found { object: lake::put(objects, upload).await?, gaps, samples })
+    Ok(Found { object: lake::put(objects, upload).await?, gaps, samples, whole: true })
 }
 
 /// Every row of a Parquet object.
 pub(super) async fn read_rows(objects: &Objects, key: &str, kind: Kind) -> Result<Vec<Row>, Error> {
     let bytes = objects.get(key).await?;
-    let read = tokio::task::spawn_blocking(move || {
+    let read = off_loop(move || {
         let mut rows = Vec::new();
         lake::read_parquet(kind, bytes, |row| rows.push(row)).map(|()| rows)
     });

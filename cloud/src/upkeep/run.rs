@@ -1,8 +1,11 @@
 //! The reconcilers, one after the other, again and again: beside ingest, in every process that has that role.
 //!
-//! Best effort: what fails is told once and tried again at the next turn; ingest and the API do not depend on it.
+//! Best effort: ingest and the API do not depend on it, so neither a failure nor a panic stops the process. What fails is
+//! told when it begins and when it ends, and tried again less and less often, up to [`WAIT_MAX`]: a turn keeps nothing from
+//! the one before, so that the next one is a new start.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,11 +16,16 @@ use std::{
 use contract::Timestamp;
 use daemon::{
     CancellationToken,
-    tasks::{BoxError, Kind, Tasks},
+    backoff::Backoff,
+    tasks::{BoxError, Kind, Tasks, panic_text},
 };
+use futures::FutureExt as _;
 use store::{lake_index::LakeIndex, objects::Objects};
 
 use super::{Error, Rules, compact, orphans, orphans::rebuild_due, retain, survey::chain, sweep};
+
+/// Longest wait between two turns that fail, where the interval is not longer.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// What upkeep is told.
 #[derive(Clone, Debug)]
@@ -73,26 +81,38 @@ pub fn start(options: Options, index: LakeIndex, objects: Objects, tasks: &Tasks
     let (counted, until, end) = (stats.clone(), stop.clone(), ended.clone().drop_guard());
     tasks.spawn("upkeep", Kind::BestEffort, async move {
         let _end = end; // whatever the end is
-        let turns = async {
-            let mut failing = false;
-            loop {
-                tokio::time::sleep(options.interval).await;
-                let now = Timestamp::from_system(SystemTime::now());
-                match turn(&options, &index, &objects, &counted, now).await {
-                    Ok(()) => failing = false,
-                    Err(error) => {
-                        counted.failures.fetch_add(1, Ordering::Relaxed);
-                        if !std::mem::replace(&mut failing, true) {
-                            tracing::warn!(error = chain(&error), "the lake's upkeep waits");
-                        }
-                    }
-                }
-            }
-        };
-        until.run_until_cancelled(turns).await;
-        Ok::<(), BoxError>(())
+        until.run_until_cancelled(turns(&options, &index, &objects, &counted)).await.unwrap_or(Ok(()))
     });
     Work { stats, stop, ended }
+}
+
+/// Turns until it is dropped; gives an error only where no pace can be kept.
+async fn turns(options: &Options, index: &LakeIndex, objects: &Objects, stats: &Stats) -> Result<(), BoxError> {
+    let mut retry = Backoff::new(options.interval, WAIT_MAX.max(options.interval))?;
+    let (mut wait, mut failing) = (options.interval, false);
+    loop {
+        tokio::time::sleep(wait).await;
+        let now = Timestamp::from_system(SystemTime::now());
+        // What a turn leaves half done is in the tables and the bucket, which the next one looks at afresh.
+        let turn = AssertUnwindSafe(turn(options, index, objects, stats, now)).catch_unwind();
+        let error = match turn.await {
+            Ok(Ok(())) => {
+                if std::mem::take(&mut failing) {
+                    tracing::info!("the lake's upkeep works again");
+                }
+                retry.reset();
+                wait = options.interval;
+                continue;
+            }
+            Ok(Err(error)) => chain(&error),
+            Err(panic) => panic_text(panic.as_ref()),
+        };
+        stats.failures.fetch_add(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut failing, true) {
+            tracing::warn!(error, "the lake's upkeep fails and is tried again, less and less often");
+        }
+        wait = retry.next_wait();
+    }
 }
 
 /// Each reconciler once.

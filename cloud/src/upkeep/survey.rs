@@ -13,7 +13,10 @@ use store::{
 };
 
 use super::{Error, rebuild::Aside};
-use crate::lake::{self, Body, Facts, PREFIXES, Partition, Row};
+use crate::{
+    clock::off_loop,
+    lake::{self, Body, Facts, PREFIXES, Partition, Row},
+};
 
 /// Objects read at a time.
 const READS: usize = 4;
@@ -27,6 +30,8 @@ pub struct Found {
     pub gaps: Vec<(Principal, Gap)>,
     /// The index of its samples, with the log of each.
     pub samples: Vec<(Epoch, SampleRow)>,
+    /// Every row of it counts; else only those whose numbers `object` holds.
+    pub whole: bool,
 }
 
 /// What the bucket holds.
@@ -63,7 +68,7 @@ pub async fn survey(objects: &Objects) -> Result<Survey, Error> {
 async fn one(objects: &Objects, entry: Entry) -> Result<(String, Result<Found, String>), Error> {
     let bytes = objects.get(&entry.key).await?;
     let key = entry.key.clone();
-    let read = tokio::task::spawn_blocking(move || read(&key, bytes)).await;
+    let read = off_loop(move || read(&key, bytes)).await;
     match read {
         Ok(found) => Ok((entry.key, found)),
         Err(_) => Err(Error::Interrupted { what: entry.key }),
@@ -87,7 +92,7 @@ fn read(key: &str, bytes: Bytes) -> Result<Found, String> {
             None => return Err("it does not say what it holds".to_owned()),
         }
     };
-    Ok(Found { object: facts.object(key.to_owned(), length, digest), gaps: Vec::new(), samples: Vec::new() })
+    Ok(Found { object: facts.object(key.to_owned(), length, digest), gaps: Vec::new(), samples: Vec::new(), whole: true })
 }
 
 fn rows(key: &str, bytes: Bytes, digest: Digest) -> Result<Found, String> {
@@ -102,6 +107,7 @@ fn rows(key: &str, bytes: Bytes, digest: Digest) -> Result<Found, String> {
         object: facts.object(key.to_owned(), length, digest),
         gaps: rows.iter().filter_map(gap).collect(),
         samples: rows.iter().filter_map(|row| Some((row.record.header.epoch, lake::sample_row(row)?))).collect(),
+        whole: true,
     })
 }
 

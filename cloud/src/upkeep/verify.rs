@@ -24,7 +24,10 @@ use super::{
     sequence::{Sequence, sequences},
     survey::{chain, digest},
 };
-use crate::lake::{self, Body};
+use crate::{
+    clock::off_loop,
+    lake::{self, Body},
+};
 
 /// Objects read at a time.
 const READS: usize = 4;
@@ -166,7 +169,7 @@ impl<'m> Verifier<'m> {
 
     async fn rows(&self, object: &Object, bytes: Bytes, looked: &mut Looked) -> Result<(), Error> {
         let kind = object.kind;
-        let read = tokio::task::spawn_blocking(move || {
+        let read = off_loop(move || {
             let mut rows = Vec::new();
             lake::read_parquet(kind, bytes, |row| rows.push(row)).map(|()| rows)
         });

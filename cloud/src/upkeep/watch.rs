@@ -134,7 +134,8 @@ pub async fn birth(
     }
     let (Some(told), Some(epoch)) = (&status.archived, status.epoch) else { return Ok(()) };
     let lake = index.identity().await?;
-    if (told.lake.as_str(), told.incarnation.as_str()) != (lake.lake.as_str(), lake.incarnation.as_str()) {
+    // In whichever life: tables that were rolled back may show an earlier one.
+    if told.lake != lake.lake || index.rebuild_due().await?.is_some() {
         return Ok(());
     }
     let streams = index.streams(epoch).await?;

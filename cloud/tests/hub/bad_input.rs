@@ -2,7 +2,7 @@
 
 use store::{
     lake_index::LakeIndex,
-    objects::{Location, Objects},
+    objects::{ErrorKind, Location, Objects},
     tables::Tables,
 };
 
@@ -165,4 +165,23 @@ fn a_full_disk_is_named_at_the_start() {
     let (code, said) = ends(disk.run(&filled));
     assert!(code == 5 && said.contains(state.to_str().unwrap()), "{code} {said}");
     assert!(said.contains("full") || said.contains("space"), "{said}");
+}
+
+/// A client's wrong secret is the client's mistake: one line, and no error of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_signature_at_the_object_store_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hub = Hub::start(folder.path(), FREE_PORTS);
+    let mut location = Location::from_state(&hub.state).unwrap();
+    location.credentials.secret_key = "guess".into();
+    let objects = Objects::connect(location).unwrap();
+    for _ in 0..3 {
+        let error = objects.get("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    }
+    assert!(hub.stop().success());
+    let log = hub.log();
+    let refusals: Vec<_> = log.lines().filter(|line| line.contains("object store refused a request")).collect();
+    assert!(matches!(refusals[..], [line] if line.contains("WARN") && line.contains("/sightline/k")), "{log}");
+    assert!(!log.contains("ERROR") && !log.contains("SignatureDoesNotMatch"), "{log}");
 }

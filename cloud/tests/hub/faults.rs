@@ -49,7 +49,7 @@ async fn two_ingests_on_one_stream_neither_lose_nor_double() {
             index: parts.index.clone(),
             ready: readiness.component("ingest"),
             tasks: parts.tasks.clone(),
-            pulse: Default::default(),
+            pulse: parts.pulse.clone(),
         },
     );
     until("the second ingest", async || readiness.is_ready().then_some(())).await;

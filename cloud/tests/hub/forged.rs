@@ -20,7 +20,7 @@ async fn impossible_numbers_are_refused_and_great_ones_cost_nothing() {
         let record = frame::encode_record(&header, gap, &[]).unwrap();
         gateway.send_records(Kind::Gap, &[(header, record)]).await;
     };
-    // beyond what can be counted, backwards, of a gap, with a wrong count
+    // beyond what can be counted, backwards, of gap records that come later, with a wrong count
     let wrong = [
         gap(Kind::Prediction, gateway.epoch, 0, u64::MAX),
         gap(Kind::Prediction, gateway.epoch, 9, 3),

@@ -2,10 +2,11 @@
 
 use std::{
     os::unix::net::UnixDatagram,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use cloud::{app, config::HubConfig};
+use cloud::{app, config::HubConfig, upkeep};
 use contract::Kind;
 use daemon::{
     config::{Sources, load},
@@ -14,7 +15,10 @@ use daemon::{
     tasks::{Reason, Stop},
     telemetry::Telemetry,
 };
-use store::objects::faults::{Fault, Operation};
+use store::objects::{
+    PutOptions,
+    faults::{Fault, Operation},
+};
 
 use super::support::*;
 
@@ -75,6 +79,31 @@ async fn a_flush_that_panics_ends_ingest_and_the_next_one_takes_its_records() {
     parts.end().await;
 }
 
+/// A mistake in one reconciler takes neither the hub with it nor what it and the others would do later.
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_that_panics_begins_again() {
+    let parts = Parts::start().await;
+    upkeep::claim(&parts.index, &parts.objects, now()).await.unwrap();
+    let stray = "lake/kind=event/date=2026-11-23/hour=05/stray.parquet";
+    parts.objects.put(stray, "left by a process that was killed", PutOptions::default()).await.unwrap();
+    parts.faults.plan(Operation::Get, Fault::Panic, 2);
+    let hour = Duration::from_secs(3600);
+    let options = upkeep::Options {
+        interval: Duration::from_millis(50),
+        reader_grace: hour,
+        orphan_grace: Duration::ZERO,
+        compact_after: hour,
+        retention: Default::default(),
+    };
+    let work = upkeep::start(options, parts.index.clone(), parts.objects.clone(), &parts.tasks);
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    until("a turn after two panics", async || (count(&work.stats.orphans) == 1).then_some(())).await;
+    assert_eq!((count(&work.stats.failures), parts.faults.left()), (2, 0));
+    assert!(!parts.tasks.stop().is_requested());
+    work.end().await;
+    parts.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pulse_stops_with_the_loop_and_comes_back_with_it() {
     let parts = Parts::start().await;
@@ -94,12 +123,12 @@ async fn the_pulse_stops_with_the_loop_and_comes_back_with_it() {
     gateway.send_records(Kind::Prediction, &[record]).await;
     let mut oldest = Duration::ZERO;
     while !held.is_finished() {
-        oldest = oldest.max(parts.pulse.age());
+        oldest = oldest.max(parts.pulse.still());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(oldest > Duration::from_secs(2), "{oldest:?}");
     gateway.archived(Kind::Prediction, 1).await;
-    assert!(parts.pulse.age() < Duration::from_secs(1));
+    assert!(parts.pulse.still() < Duration::from_secs(1));
     parts.end().await;
 }
 

@@ -17,5 +17,6 @@ mod newer;
 mod outages;
 mod path;
 mod process;
+mod released;
 mod split;
 mod upkeep;

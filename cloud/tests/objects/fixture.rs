@@ -86,10 +86,14 @@ pub fn sdk(port: u16, checksums: RequestChecksumCalculation) -> aws_sdk_s3::Clie
 /// A server as a child process: this test binary, run once more with [`serve_as_child`] as its only test.
 pub struct ChildServer {
     pub port: u16,
+    /// Of the server, which may run under another program.
+    pid: i32,
     child: Child,
 }
 
 const FOLDER: &str = "SIGHTLINE_TEST_OBJECTS_FOLDER";
+/// What the child says when it serves, before port and process.
+pub const SERVING: &str = "serving on ";
 
 impl ChildServer {
     pub fn start(folder: &Path) -> Self {
@@ -99,17 +103,18 @@ impl ChildServer {
     /// `command` is this test binary, or something that ends in running it.
     pub fn start_by(mut command: Command, folder: &Path) -> Self {
         command.args(["--ignored", "--exact", "child_server", "--nocapture", "--test-threads=1"]);
-        let mut child = command.env(FOLDER, folder).stdout(Stdio::piped()).spawn().unwrap();
+        command.env(FOLDER, folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = loop {
+        let (port, pid) = loop {
             let line = lines.next().expect("the child serves").unwrap();
-            if let Some((_, port)) = line.split_once("serving on ") {
-                break port.parse().unwrap();
+            if let Some((port, pid)) = line.split_once(SERVING).and_then(|(_, rest)| rest.split_once(" as ")) {
+                break (port.parse().unwrap(), pid.parse().unwrap());
             }
         };
         // Keep reading, so that the child never waits for its output.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { port, child }
+        Self { port, pid, child }
     }
 
     pub fn objects(&self) -> Objects {
@@ -118,8 +123,16 @@ impl ChildServer {
 
     /// kill -9.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
+        // SAFETY: kill takes two integers and touches no memory; the process is our child's, and not yet waited for.
+        assert_eq!(unsafe { libc::kill(self.pid, libc::SIGKILL) }, 0);
         self.child.wait().unwrap();
+    }
+
+    /// As the hub does it: requests in progress end, the database is closed.
+    #[allow(dead_code, reason = "not every test that includes this stops a child")]
+    pub fn stop(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
     }
 }
 
@@ -131,8 +144,11 @@ pub fn serve_as_child() {
     set_death_signal();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let running = Running::start(Path::new(&folder)).await;
-        println!("serving on {}", running.port);
-        running.task.await.unwrap().unwrap();
+        println!("{SERVING}{} as {}", running.port, std::process::id());
+        // The parent closes our input when we are to stop.
+        let closed = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+        closed.await.unwrap().unwrap();
+        running.stop().await;
     });
 }
 

@@ -6,10 +6,17 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_s3::{presigning::PresigningConfig, primitives::ByteStream};
+use aws_sdk_s3::{
+    operation::put_object::builders::PutObjectFluentBuilder, presigning::PresigningConfig, primitives::ByteStream,
+};
 use store::objects::PutOptions;
 
-use crate::fixture::{BUCKET, Running, body_files};
+use crate::{
+    cases::{Place, cases},
+    fixture::{BUCKET, Running, body_files},
+};
+
+cases![a_wrong_md5_is_refused, a_wrong_checksum_is_refused];
 
 async fn with_old(folder: &std::path::Path) -> Running {
     let server = Running::start(folder).await;
@@ -28,27 +35,35 @@ async fn still_old(server: Running, folder: &std::path::Path) {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn wrong_digests() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = with_old(folder.path()).await;
-    let sdk = server.sdk();
-    let put = || sdk.put_object().bucket(BUCKET).key("k").body(ByteStream::from_static(b"new"));
-    let attempts = [
-        put().content_md5("AAAAAAAAAAAAAAAAAAAAAA=="),
-        put().content_md5("not base64"),
+/// What was put with a wrong digest is refused, and what was there stays.
+async fn refused(place: Place, attempts: Vec<PutObjectFluentBuilder>) {
+    place.objects().put("k", &b"old"[..], PutOptions::default()).await.unwrap();
+    for attempt in attempts {
+        let error = attempt.bucket(BUCKET).key("k").body(ByteStream::from_static(b"new")).send().await.unwrap_err();
+        let code = error.as_service_error().unwrap().meta().code().unwrap().to_owned();
+        assert!(code == "BadDigest" || code == "InvalidDigest", "{code}");
+    }
+    assert_eq!(place.objects().get("k").await.unwrap().as_ref(), b"old");
+    place.assert_bodies(1);
+}
+
+async fn a_wrong_md5_is_refused(place: Place) {
+    let sdk = place.sdk();
+    let put = || sdk.put_object();
+    refused(place, vec![put().content_md5("AAAAAAAAAAAAAAAAAAAAAA=="), put().content_md5("not base64")]).await;
+}
+
+async fn a_wrong_checksum_is_refused(place: Place) {
+    let sdk = place.sdk();
+    let put = || sdk.put_object();
+    let attempts = vec![
         put().checksum_sha256("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         put().checksum_crc32("AAAAAA=="),
         put().checksum_crc32_c("AAAAAA=="),
         put().checksum_crc64_nvme("AAAAAAAAAAA="),
         put().checksum_sha1("AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
     ];
-    for attempt in attempts {
-        let error = attempt.send().await.unwrap_err();
-        let code = error.as_service_error().unwrap().meta().code().unwrap().to_owned();
-        assert!(code == "BadDigest" || code == "InvalidDigest", "{code}");
-    }
-    still_old(server, folder.path()).await;
+    refused(place, attempts).await;
 }
 
 /// The path and query of a URL that lets anybody put `k`, for requests written by hand.

@@ -8,6 +8,7 @@ mod drain;
 mod models;
 mod probes;
 mod session;
+mod settle;
 mod spent;
 mod stable;
 mod status;
@@ -169,6 +170,7 @@ impl App {
         );
         let status = Arc::new(tokio::sync::Mutex::new(status));
         net.spawn("status", Kind::Critical, status::run(status.clone(), stop.token()));
+        net.spawn("memory", Kind::BestEffort, settle::run(self.shared.cameras.clone(), stop.token()));
         serve_admin(&net, stop, self.listener, self.readiness, self.metrics);
         let ending = stop.token();
         net.spawn("watchdog", Kind::BestEffort, async move {

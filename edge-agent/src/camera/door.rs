@@ -1,6 +1,6 @@
 //! The streaming thread's way from the sink into the intake: a picture with the moment it was taken.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::Timestamp;
 use gstreamer::{self as gst, prelude::*};
@@ -19,6 +19,7 @@ use crate::{
 /// The streaming thread's way into the intake.
 pub struct Door {
     tail: Tail,
+    place: Place,
     times: DecodeTimes,
     caps: Option<(gst::Caps, Arc<Form>)>,
     decoder: Option<vision::jpeg::Decoder>,
@@ -27,14 +28,14 @@ pub struct Door {
 
 impl Door {
     /// For one stream of the pipeline.
-    pub fn new(tail: Tail, times: DecodeTimes, jpeg: bool) -> Self {
-        Self { tail, times, caps: None, decoder: None, jpeg }
+    pub fn new(tail: Tail, place: Place, times: DecodeTimes, jpeg: bool) -> Self {
+        Self { tail, place, times, caps: None, decoder: None, jpeg }
     }
 
     /// Takes the sink's newest picture through.
     pub fn sample(&mut self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-        let Some(buffer) = sample.buffer_owned() else { return Ok(gst::FlowSuccess::Ok) };
+        let Some(buffer) = self.place.take().or_else(|| sample.buffer_owned()) else { return Ok(gst::FlowSuccess::Ok) };
         let arrival = self.arrival(sink, &sample, &buffer);
         let picture = match self.picture(&sample, buffer) {
             Ok(picture) => picture,
@@ -92,6 +93,41 @@ impl Door {
     }
 }
 
+/// Where the picture waits that is on its way through the sink.
+///
+/// An appsink keeps the last sample that it gave out until the next one, which would hold a decoder's frame (3 MB at 1080p)
+/// between pictures. So the sink gets a stand-in with the times alone, and the picture goes past it.
+#[derive(Clone, Default)]
+pub struct Place(Arc<Mutex<Option<gst::Buffer>>>);
+
+impl Place {
+    /// Takes each buffer that comes to the sink's pad, and gives the sink its stand-in.
+    pub fn watch(&self, pad: &gst::Pad) {
+        let place = self.clone();
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data {
+                let mut times = gst::Buffer::new();
+                if let Some(times) = times.get_mut() {
+                    times.set_flags(buffer.flags());
+                    times.set_pts(buffer.pts());
+                    times.set_dts(buffer.dts());
+                    times.set_duration(buffer.duration());
+                }
+                *place.lock() = Some(std::mem::replace(buffer, times));
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
+    fn take(&self) -> Option<gst::Buffer> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<gst::Buffer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// How long ago a live source stamped this buffer, in microseconds: jitter buffer and decoder included.
 fn since_arrival(sink: &gst_app::AppSink, running: Option<gst::ClockTime>) -> Option<u64> {
     let now = sink.clock()?.time().checked_sub(sink.base_time()?)?;
@@ -104,9 +140,8 @@ const NTP_TO_UNIX_S: u64 = 2_208_988_800;
 /// The camera's own clock, from RTCP sender reports.
 fn reference_time(buffer: &gst::Buffer) -> Option<Timestamp> {
     buffer.iter_meta::<gst::ReferenceTimestampMeta>().find_map(|meta| {
-        let name = meta.reference().structure(0)?.name().to_string();
         let us = meta.timestamp().useconds();
-        let unix = match name.as_str() {
+        let unix = match meta.reference().structure(0)?.name().as_str() {
             "timestamp/x-ntp" => us.checked_sub(NTP_TO_UNIX_S * 1_000_000)?,
             "timestamp/x-unix" => us,
             _ => return None,

@@ -4,6 +4,7 @@ pub mod arrival;
 pub mod elements;
 pub mod multipart;
 pub mod picture;
+pub mod pool;
 pub mod uri;
 
 mod door;

@@ -12,7 +12,15 @@ use std::{
 use gstreamer::{self as gst, prelude::*};
 use gstreamer_app as gst_app;
 
-use super::{Failure, Plan, Stop, arrival::DecodeTimes, door::Door, elements, picture::Picture, supervisor::Outcome};
+use super::{
+    Failure, Plan, Stop,
+    arrival::DecodeTimes,
+    door::{Door, Place},
+    elements,
+    picture::Picture,
+    pool,
+    supervisor::Outcome,
+};
 use crate::{
     clock::Mono,
     intake::{Arrival, Flow, Intake},
@@ -227,7 +235,14 @@ impl Tail {
             "video/x-raw" => self.converter(caps)?,
             _ => vec![self.decoder(caps, media, &times)?],
         };
-        chain.push(self.sink(media, times)?);
+        let sink = self.sink(media, times)?;
+        if let Some(pad) = sink.static_pad("sink") {
+            match chain.last().and_then(|last| last.factory()) {
+                Some(decoder) if pool::is_for(&decoder) => pool::lend(&pad),
+                _ => pool::accept_strides(&pad),
+            }
+        }
+        chain.push(sink);
         let Some(pipeline) = self.pipeline.upgrade() else { return Ok(()) };
         let wrong = |message: String| Failure::Pipeline { element: "pipeline".into(), message };
         pipeline.add_many(&chain).map_err(|error| wrong(error.to_string()))?;
@@ -295,11 +310,12 @@ impl Tail {
         // Nobody takes the preroll picture, and the last one would keep a decoder's buffer.
         sink.set_property("enable-last-sample", false);
         sink.set_property("qos", false);
-        let mut door = Door::new(self.clone(), times, jpeg);
-        sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(move |sink| door.sample(sink)).build());
+        let place = Place::default();
         if let Some(pad) = sink.static_pad("sink") {
-            accept_strides(&pad);
+            place.watch(&pad);
         }
+        let mut door = Door::new(self.clone(), place, times, jpeg);
+        sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(move |sink| door.sample(sink)).build());
         Ok(sink.upcast())
     }
 }
@@ -326,23 +342,6 @@ fn missing_plugin(message: &gst::message::Element) -> Option<Failure> {
 
 fn raw_caps() -> gst::Caps {
     gst::Caps::builder("video/x-raw").field("format", gst::List::new(FORMATS)).build()
-}
-
-/// Says that we read any stride, so that a decoder may hand over its frames as they lie.
-///
-/// libav's decoders of GStreamer 1.22 copy each frame once all the same: out of their own pool, or, when they are lent a
-/// pool to render into, because the frame is still mapped for writing when it is finished. The second was measured to be
-/// dearer (fresh memory for each copy), so no pool is offered.
-fn accept_strides(pad: &gst::Pad) {
-    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
-        if let Some(query) = info.query_mut()
-            && let gst::QueryViewMut::Allocation(allocation) = query.view_mut()
-        {
-            allocation.add_allocation_meta::<gstreamer_video::VideoMeta>(None);
-            return gst::PadProbeReturn::Handled;
-        }
-        gst::PadProbeReturn::Ok
-    });
 }
 
 /// Whether a path can be opened at all, in the system's own words.

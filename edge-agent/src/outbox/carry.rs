@@ -40,6 +40,7 @@ impl Log {
         next.carry = Some(Carry { epoch: next.epoch, kinds, under_way: None });
         next.epoch = epoch;
         next.known.upto.clear();
+        next.known.told.clear();
         self.disk.replace(superblock::FILE, &next.encode())?;
         tracing::error!(
             old = %self.superblock.epoch, new = %epoch,
@@ -59,6 +60,7 @@ impl Log {
         self.readers.clear();
         self.explained = Default::default();
         self.since = [0; KINDS.len()];
+        self.said = [0; KINDS.len()];
         Ok(())
     }
 

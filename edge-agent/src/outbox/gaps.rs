@@ -40,6 +40,7 @@ impl Log {
         captured: Option<(Timestamp, Timestamp)>,
     ) {
         self.explained[slot(kind)].insert(from, to);
+        self.say(kind, to);
         let continued = self.owed.iter_mut().find(|g| g.kind == kind && g.to == from && &*g.reason == reason);
         if let Some(gap) = continued {
             gap.to = to;
@@ -106,6 +107,7 @@ impl Log {
     pub(super) fn owe_damage(&mut self, kind: Kind, first: u64, spans: &[Span], next: u64) {
         let mut here = Ranges::default();
         spans.iter().zip(first..).filter(|(span, _)| span.len > 0).for_each(|(_, seq)| here.insert(seq, seq + 1));
+        let before = self.owed.len();
         for (a, b) in here.missing(first, next) {
             for (a, b) in self.explained[slot(kind)].missing(a, b) {
                 for run in self.index.uncommitted(kind, a, b) {
@@ -113,6 +115,17 @@ impl Log {
                     self.owe(kind, run, "damaged", "they could no longer be read from the gateway's disk", None);
                 }
             }
+        }
+        if kind == Kind::Gap && self.owed.len() > before {
+            self.explain_anew(); // what the damaged ones explained is explained no longer
+        }
+    }
+
+    /// Finds out which numbers gap records explain: those that are held, and those that are owed.
+    pub(super) fn explain_anew(&mut self) {
+        self.explained = self.explained_by_held_gaps();
+        for gap in &self.owed {
+            self.explained[slot(gap.kind)].insert(gap.from, gap.to);
         }
     }
 

@@ -97,6 +97,9 @@ pub struct Log {
     pub(super) gap_writer: GapWriter,
     /// First numbers of this run.
     pub(super) since: [u64; KINDS.len()],
+    /// Every number that the hub may have heard of is below: made by an earlier run, read to be sent, or named by a gap.
+    /// A hub that knows more knows it of another life of this log.
+    pub(super) said: [u64; KINDS.len()],
     pub(super) trash: Vec<String>,
     pub(super) known_saved: Mono,
     pub(super) known_changed: bool,
@@ -156,6 +159,17 @@ impl Log {
     /// Where this run counts a camera's frames from.
     pub fn frames_from(&self) -> u64 {
         self.superblock.frames_from()
+    }
+
+    /// Below which numbers the hub may have heard of this log.
+    pub fn said(&self, kind: Kind) -> u64 {
+        self.said[slot(kind)]
+    }
+
+    /// The hub may hear of everything below this number.
+    pub(super) fn say(&mut self, kind: Kind, upto: u64) {
+        let said = &mut self.said[slot(kind)];
+        *said = upto.max(*said);
     }
 
     /// What is held.
@@ -330,6 +344,7 @@ impl Log {
         for run in runs {
             self.write_gap(&self.gap(kind, run, reason, detail, captured), now)?;
             self.explained[slot(kind)].insert(run.0, run.1);
+            self.say(kind, run.1);
             *self.counts.dropped.entry(kind).or_default() += run.1 - run.0;
         }
         self.sync_kind(Kind::Gap)?;
@@ -354,11 +369,7 @@ impl Log {
         for first in self.index.retired(kind) {
             self.delete(kind, first);
         }
-        let known = self.superblock.known.upto.entry(kind).or_default();
-        if mark.upto > *known {
-            *known = mark.upto;
-            self.known_changed = true;
-        }
+        self.known_changed |= self.superblock.known.hear(kind, mark.upto);
         let held = self.index.held_from(kind, mark.upto).unwrap_or(self.index.next(kind));
         for (a, b) in self.index.uncommitted(kind, mark.upto, held) {
             for run in self.explained[slot(kind)].missing(a, b) {
@@ -374,11 +385,8 @@ impl Log {
     /// explain nothing to it.
     pub fn forget_marks(&mut self, lake: (String, String), now: Now) {
         self.index.forget_marks();
-        self.superblock.known = superblock::Known { lake: Some(lake), upto: BTreeMap::new() };
-        self.explained = self.explained_by_held_gaps();
-        for gap in &self.owed {
-            self.explained[slot(gap.kind)].insert(gap.from, gap.to);
-        }
+        self.superblock.known.turn_to(lake);
+        self.explain_anew();
         self.save_superblock(now);
     }
 

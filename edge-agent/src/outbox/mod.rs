@@ -129,6 +129,11 @@ impl Outbox {
         act(&mut self.lock())
     }
 
+    /// Wakes who waits for durable records, as the syncer's thread does: for simulators, which act on the log itself.
+    pub fn became_durable(&self) {
+        self.appended.notify_one();
+    }
+
     /// Looks at the index.
     pub fn index<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
         look(&self.lock().index)
@@ -167,7 +172,13 @@ impl Outbox {
                 .map_or(Ok(()), |source| Err(ReadError::Damaged { kind, source }))
         };
         match read.and_then(|()| sound()) {
-            Ok(()) => Ok(message.into()),
+            Ok(()) => {
+                if let Some(last) = seqs.last() {
+                    self.lock().say(kind, last + 1);
+                }
+                Ok(message.into())
+            }
+            Err(error) if self.is_away(kind, seqs) => Err(error),
             Err(error) => {
                 let spoiled = self.spoiled(kind, seqs);
                 self.lock().unreadable(kind, &spoiled, Now::read());
@@ -175,6 +186,13 @@ impl Outbox {
                 Err(error)
             }
         }
+    }
+
+    /// Whether not even the beginnings of these records' files can be read: then it is the disk that is away, and nothing
+    /// is known to be damaged.
+    fn is_away(&self, kind: Kind, seqs: &[u64]) -> bool {
+        let pieces = self.pieces(kind, seqs);
+        !pieces.is_empty() && pieces.iter().all(|piece| piece.file.read_at(&mut [0; segment::HEADER], 0).is_err())
     }
 
     /// Those of the records that cannot be read back.
@@ -215,6 +233,12 @@ impl Outbox {
         Ok(payload)
     }
 
+    /// Below which numbers the hub may have heard of this log, by kind in the order of [`KINDS`].
+    pub fn said(&self) -> [u64; KINDS.len()] {
+        let log = self.lock();
+        KINDS.map(|kind| log.said(kind))
+    }
+
     /// Applies a watermark of this log.
     pub fn archived(&self, kind: Kind, mark: &ArchivedKind) {
         self.lock().archived(kind, mark, Now::read());
@@ -243,10 +267,10 @@ impl Outbox {
         self.lock().superblock.known.clone()
     }
 
-    /// The same, for the gateway's status.
+    /// The furthest that this lake has said, in any of its lives: for the gateway's status.
     pub fn seen_watermark(&self) -> Option<SeenWatermark> {
-        let Known { lake, upto } = self.known();
-        lake.map(|(lake, incarnation)| SeenWatermark { lake, incarnation, upto })
+        let Known { lake, told, .. } = self.known();
+        lake.map(|(lake, incarnation)| SeenWatermark { lake, incarnation, upto: told })
     }
 
     /// What is held of each kind.

@@ -88,6 +88,7 @@ impl Opener<'_> {
             counts: Counts::default(),
             gap_writer: self.gap_writer,
             since: [0; KINDS.len()],
+            said: [0; KINDS.len()],
             trash: Vec::new(),
             known_saved: self.now.mono,
             known_changed: false,
@@ -244,6 +245,7 @@ impl Log {
         let next = segments.last().map_or(0, |last| last.next).max(after_gaps);
         self.index.restore(kind, segments, next, written.unwrap_or(next));
         self.since[slot(kind)] = next;
+        self.say(kind, next);
         let committed = self.superblock.known.upto.get(&kind).copied().unwrap_or_default();
         self.index.commit(kind, &ArchivedKind { upto: committed, ranges: Vec::new() });
         for (first, spans, next) in unread {

@@ -40,9 +40,32 @@ pub struct Known {
     /// Lake and incarnation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lake: Option<(String, String)>,
-    /// Every number below was said to be committed.
+    /// Every number below was said to be committed, by this life of the lake.
     #[serde(default)]
     pub upto: BTreeMap<Kind, u64>,
+    /// The same, by any life of this lake: tables that were rolled back may show a life that was over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub told: BTreeMap<Kind, u64>,
+}
+
+impl Known {
+    /// A kind is committed up to here; whether that is news.
+    pub fn hear(&mut self, kind: Kind, upto: u64) -> bool {
+        let (known, told) = (self.upto.entry(kind).or_default(), self.told.entry(kind).or_default());
+        let news = upto > *known;
+        *known = upto.max(*known);
+        *told = upto.max(*told);
+        news
+    }
+
+    /// Another lake speaks, or another life of the same one.
+    pub fn turn_to(&mut self, lake: (String, String)) {
+        if self.lake.as_ref().is_none_or(|(before, _)| *before != lake.0) {
+            self.told.clear();
+        }
+        self.upto.clear();
+        self.lake = Some(lake);
+    }
 }
 
 /// A log that was given up since the hub knew more of it than was here.

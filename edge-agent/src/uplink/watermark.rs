@@ -21,7 +21,7 @@ pub struct Reading {
     pub new_lake: bool,
     /// The marks of this log, of every kind; nothing is committed of a kind that the hub does not name.
     pub marks: Vec<(Kind, ArchivedKind)>,
-    /// Kinds of which the hub has more than this log: it was restored from a snapshot. `marks` is about what it was.
+    /// Kinds of which the hub has what this log never said: it was restored from a snapshot. `marks` is about what it was.
     pub beyond_tail: Vec<Kind>,
     /// Kinds of which the same life of the same lake once had more: its tables were rolled back by hand. Not in `marks`.
     pub lowered: Vec<Kind>,
@@ -30,9 +30,9 @@ pub struct Reading {
 }
 
 impl Reader {
-    /// Reads one document about the log `epoch`, of which `next` is the next number of each kind, and of which the hub has
-    /// said what is `known`.
-    pub fn read(&mut self, document: &Archived, epoch: Epoch, next: impl Fn(Kind) -> u64, known: &Known) -> Reading {
+    /// Reads one document about the log `epoch`, of which the hub can know the numbers below what was `said` of each kind, and
+    /// has said what is `known`.
+    pub fn read(&mut self, document: &Archived, epoch: Epoch, said: impl Fn(Kind) -> u64, known: &Known) -> Reading {
         let lake = (document.lake.clone(), document.incarnation.clone());
         let new_lake = known.lake.as_ref() != Some(&lake);
         let mut reading = Reading { new_lake, living: self.living(document, epoch), ..Reading::default() };
@@ -43,7 +43,7 @@ impl Reader {
                 reading.lowered.push(kind);
                 continue;
             }
-            if mark.upto > next(kind) {
+            if mark.ranges.last().map_or(mark.upto, |[_, to]| *to) > said(kind) {
                 reading.beyond_tail.push(kind);
             }
             reading.marks.push((kind, mark));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn known(incarnation: &str, upto: u64) -> Known {
-        Known { lake: Some(("l".into(), incarnation.into())), upto: [(Kind::Event, upto)].into() }
+        Known { lake: Some(("l".into(), incarnation.into())), upto: [(Kind::Event, upto)].into(), ..Known::default() }
     }
 
     fn read(document: &Archived, known: &Known) -> Reading {

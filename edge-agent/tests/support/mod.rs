@@ -98,6 +98,18 @@ pub struct Running {
 }
 
 pub fn start(plan: Plan, rect: RectSpec, rate: Rate) -> Running {
+    let (sender, seen) = mpsc::channel();
+    start_with(plan, rect, rate, Collect(sender), seen)
+}
+
+/// As [`start`], telling `results` what the engine says; `seen` is what [`Running::all`] gives.
+pub fn start_with(
+    plan: Plan,
+    rect: RectSpec,
+    rate: Rate,
+    mut results: impl Results + 'static,
+    seen: mpsc::Receiver<Seen>,
+) -> Running {
     daemon::install_crypto();
     gst::init().unwrap();
     let model = ModelRef { digest: Digest([0; 32]), version: None };
@@ -108,14 +120,13 @@ pub fn start(plan: Plan, rect: RectSpec, rate: Rate) -> Running {
     let intake = RegionIntake { number: 0, rect, rate, spec: SPEC, shared: region.clone() };
     let intake = Intake::new(camera.clone(), plan.pace(), queue.clone(), vec![intake], None, Tracer::new("cam"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (sender, seen) = mpsc::channel();
     let stop = Stop::default();
     let engine = std::thread::spawn({
         let queue = queue.clone();
         move || {
             let models = vec![Model { engine: Box::new(Half), tensor_len: SPEC.len(), classes: 2 }];
             let pulse = daemon::liveness::Liveness::new(Duration::from_secs(60)).pulse("engine");
-            edge_agent::classify::run(&queue, models, &mut Collect(sender), &Arc::new(EngineCounts::default()), &pulse);
+            edge_agent::classify::run(&queue, models, &mut results, &Arc::new(EngineCounts::default()), &pulse);
         }
     });
     let source = std::thread::spawn({

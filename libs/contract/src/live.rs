@@ -41,8 +41,8 @@ pub struct GatewayStatus {
     /// What the gateway holds of each kind: `[first, next)`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::kind::known")]
     pub holds: BTreeMap<Kind, Holding>,
-    /// The furthest watermark of this log that the gateway has ever seen of the present lake. A hub whose tables know less
-    /// has been rolled back by hand.
+    /// The furthest watermark of this log that the gateway has ever seen of the present lake, in any of its lives. A hub
+    /// whose tables know less has been rolled back by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived: Option<SeenWatermark>,
 }
@@ -52,9 +52,9 @@ pub struct GatewayStatus {
 pub struct SeenWatermark {
     /// Which lake.
     pub lake: String,
-    /// Which life of the lake.
+    /// The life of the lake that spoke last.
     pub incarnation: String,
-    /// Every number below this one was said to be committed, for each kind of the log `epoch`.
+    /// Every number below this one was once said to be committed, for each kind of the log `epoch`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::kind::known")]
     pub upto: BTreeMap<Kind, u64>,
 }
@@ -76,6 +76,9 @@ pub enum Presence {
     Online,
     /// Gone, expected or not.
     Offline,
+    /// A word that a newer version knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Retained on `live/<site>/<gateway>/<camera>/status`.
@@ -104,6 +107,9 @@ pub enum Quality {
     Stale,
     /// The camera or the gateway is gone.
     Offline,
+    /// A word that a newer version knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Retained on `live/<site>/<gateway>/<camera>/<region>/state`.

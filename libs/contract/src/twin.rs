@@ -67,6 +67,9 @@ pub enum Outcome {
     Accepted,
     /// Not read, of an older generation, or not applicable; the one before stays in force.
     Refused,
+    /// A word that a newer version knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A setting in force.
@@ -90,6 +93,9 @@ pub enum Origin {
     File,
     /// The environment or the command line.
     Environment,
+    /// A word that a newer version knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The model of one region.

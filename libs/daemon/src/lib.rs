@@ -16,6 +16,7 @@ pub mod http;
 pub mod listen;
 pub mod liveness;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod process;
 pub mod ready;

@@ -67,6 +67,11 @@ impl Pulse {
         let now = u64::try_from(self.0.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.last_ms.store(now, Ordering::Relaxed);
     }
+
+    /// How long ago the loop last turned.
+    pub fn still(&self) -> Duration {
+        self.0.still()
+    }
 }
 
 impl Turns {

@@ -1,10 +1,6 @@
 //! Telling the world that we are ready: one JSON line on stdout for scripts, `sd_notify` for systemd.
 
-use std::{
-    io::Write,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{io::Write, time::Duration};
 
 use sd_notify::NotifyState;
 use serde_json::Value;
@@ -25,28 +21,6 @@ pub fn stopping() {
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(error = %error, "systemd could not be told");
-    }
-}
-
-/// The heartbeat of a loop that must keep turning: the loop beats, the watchdog looks. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Pulse(Arc<Mutex<Instant>>);
-
-impl Default for Pulse {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
-    }
-}
-
-impl Pulse {
-    /// The loop has turned.
-    pub fn beat(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// How long ago that was; at first, how long ago the pulse was made.
-    pub fn age(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 }
 

@@ -12,14 +12,15 @@ use std::{
 
 use daemon::{
     exit,
+    liveness::Liveness,
     logs::{self, LogOptions},
-    ready::{self, Pulse},
+    ready,
     tasks::{BoxError, Shutdown, Stop},
     telemetry::Telemetry,
 };
 
 const ROLE: &str = "SIGHTLINE_TEST_DAEMON_DRAIN_MS";
-/// How long the daemon's pulse beats.
+/// How long the daemon's loop turns.
 const BEATS_MS: &str = "SIGHTLINE_TEST_DAEMON_BEATS_MS";
 
 /// This binary is its own daemon: without the test harness, `main` decides.
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
             } else {
                 the_first_signal_drains();
                 the_second_signal_ends_at_once_even_when_the_runtime_is_stuck();
-                the_watchdog_is_fed_while_the_pulse_beats();
+                the_watchdog_is_fed_while_the_loop_turns();
             }
             ExitCode::SUCCESS
         }
@@ -70,15 +71,17 @@ fn run(drain: Duration) -> ExitCode {
 
 /// A loop that gets stuck after a while, and the watchdog that looks at it.
 fn live(beats: Duration) {
-    let pulse = Pulse::default();
-    let looked_at = pulse.clone();
-    tokio::spawn(ready::watchdog(move || looked_at.age() < Duration::from_millis(200)));
+    let liveness = Liveness::new(Duration::from_millis(200));
+    let pulse = liveness.pulse("loop");
+    tokio::spawn(ready::watchdog(move || liveness.is_alive()));
     tokio::spawn(async move {
         let end = Instant::now() + beats;
         while Instant::now() < end {
-            pulse.beat();
+            pulse.turn();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        std::future::pending::<()>().await; // stuck: a pulse that is dropped has ended in order
+        drop(pulse);
     });
 }
 
@@ -127,7 +130,7 @@ fn the_second_signal_ends_at_once_even_when_the_runtime_is_stuck() {
     assert_eq!(child.wait().unwrap().code(), Some(i32::from(exit::FORCED)));
 }
 
-fn the_watchdog_is_fed_while_the_pulse_beats() {
+fn the_watchdog_is_fed_while_the_loop_turns() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();

@@ -22,9 +22,11 @@ mod probe;
 mod publication;
 mod service;
 mod session;
+mod simulated;
 
 pub use connection::ConnectError;
 pub use options::{Broker, Credentials, Options, OptionsError, Subscription, Will};
 pub use probe::probe;
 pub use publication::{Ack, Message, Publication, QoS};
 pub use session::{Delivery, Event, Events, Refused, Session, Stats, Undelivered, connect};
+pub use simulated::{FarEnd, simulated};

@@ -101,9 +101,9 @@ pub struct Stats {
 /// The publishing end; cheap to clone.
 #[derive(Clone)]
 pub struct Session {
-    held: mpsc::Sender<Accepted>,
-    live: mpsc::Sender<Accepted>,
-    shared: Arc<Shared>,
+    pub(crate) held: mpsc::Sender<Accepted>,
+    pub(crate) live: mpsc::Sender<Accepted>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// A publication on its way through the queue.
@@ -300,7 +300,7 @@ pub enum Event {
 /// The reading end. When it is dropped, what comes is acknowledged and discarded. The session closes by itself when the
 /// last [`Session`] is dropped.
 pub struct Events {
-    events: mpsc::Receiver<Event>,
+    pub(crate) events: mpsc::Receiver<Event>,
 }
 
 impl Events {

@@ -11,6 +11,10 @@ pub mod lake_index;
 pub mod objects;
 pub mod tables;
 
+pub mod simulation;
+
+pub use chance::random_u128;
+
 #[cfg(test)]
 mod tests {
     use super::{lake_index::*, objects::Objects, tables::Tables};

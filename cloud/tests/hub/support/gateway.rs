@@ -97,10 +97,15 @@ impl Gateway {
         self.send(kind, bundle(records)).await;
     }
 
+    /// The last watermark that it was told.
+    pub fn watermark(&self) -> Option<Archived> {
+        self.archived.lock().unwrap().clone()
+    }
+
     /// Waits until the watermark of a kind reaches a number.
     pub async fn archived(&self, kind: Kind, upto: u64) -> Archived {
         until(&format!("watermark {kind} {upto}"), async || {
-            let archived = self.archived.lock().unwrap().clone()?;
+            let archived = self.watermark()?;
             (archived.of(self.epoch, kind)?.upto >= upto).then_some(archived)
         })
         .await

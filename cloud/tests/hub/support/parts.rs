@@ -12,7 +12,7 @@ use contract::{Digest, Kind};
 use daemon::{
     CancellationToken,
     admin::Readiness,
-    ready::Pulse,
+    liveness::{Liveness, Pulse},
     tasks::{Stop, Tasks},
 };
 use link::Subscription;
@@ -99,7 +99,7 @@ impl Parts {
             index,
             ingest: None,
             tasks: Tasks::new(Stop::new()),
-            pulse: Pulse::default(),
+            pulse: Liveness::new(Duration::from_secs(60)).pulse("ingest"),
             described,
             readiness: Readiness::new(),
             s3,

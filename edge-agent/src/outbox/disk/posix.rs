@@ -56,7 +56,7 @@ impl Disk for Folder {
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let path = self.path(name);
         let file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&path);
-        Ok(Arc::new(Open { file: named(&path, file)? }))
+        Ok(Arc::new(Open { file: named(&path, file)?, path }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -68,7 +68,7 @@ impl Disk for Folder {
             }
             file => file,
         };
-        Ok(Arc::new(Open { file: named(&path, file)? }))
+        Ok(Arc::new(Open { file: named(&path, file)?, path }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -98,29 +98,31 @@ impl Disk for Folder {
     }
 }
 
+/// An open file, and where it was when it was opened.
 struct Open {
     file: fs::File,
+    path: PathBuf,
 }
 
 impl File for Open {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        (&self.file).write_all(bytes)
+        named(&self.path, (&self.file).write_all(bytes))
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, at)
+        named(&self.path, self.file.read_exact_at(buffer, at))
     }
 
     fn sync(&self) -> io::Result<()> {
         // Length and contents; times do not matter.
-        self.file.sync_data()
+        named(&self.path, self.file.sync_data())
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
+        named(&self.path, self.file.set_len(bytes))
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(named(&self.path, self.file.metadata())?.len())
     }
 }

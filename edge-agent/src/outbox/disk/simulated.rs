@@ -116,6 +116,24 @@ impl Simulated {
         state.names.iter().flat_map(file).chain([Operation::SyncFolder]).collect()
     }
 
+    /// Those of the operations that a power cut after the last one may undo: they were not synced.
+    pub fn unsynced(journal: &[Operation]) -> Vec<usize> {
+        let mut open: Vec<usize> = Vec::new();
+        for (at, operation) in journal.iter().enumerate() {
+            match operation {
+                Operation::Sync(number) => open.retain(|other| match &journal[*other] {
+                    Operation::Append(n, ..) | Operation::Truncate(n, _) => n != number,
+                    _ => true,
+                }),
+                Operation::SyncFolder => open
+                    .retain(|other| matches!(&journal[*other], Operation::Append(..) | Operation::Truncate(..))),
+                Operation::Replace(..) => {}
+                _ => open.push(at),
+            }
+        }
+        open
+    }
+
     /// The disk after these operations, in their order, on an empty disk. A write whose predecessor is missing lies where
     /// it was made, with zeroes before it: that is what a torn file looks like.
     pub fn after_power_cut<'a>(operations: impl IntoIterator<Item = &'a Operation>) -> Self {

@@ -86,7 +86,8 @@ pub fn sample() -> Sample {
         picture: Picture {
             media_type: "image/jpeg".into(),
             bytes: PICTURE.len() as u64,
-            sha256: digest(0xb2),
+            // of PICTURE: the hub compares it
+            sha256: "sha256:758434ffb68b440922fd93b28ec8ab489822861a524adb7c5e849d01a6678933".parse().unwrap(),
             width: 768,
             height: 576,
             region: [16, 32, 224, 240],

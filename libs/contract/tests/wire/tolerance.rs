@@ -23,7 +23,8 @@ const MAPS: [&str; 11] = [
     "upto",
 ];
 
-fn add_unknown(value: &mut Value, is_map: bool) {
+/// Adds a field that nobody knows to every object that has fields.
+pub fn add_unknown(value: &mut Value, is_map: bool) {
     match value {
         Value::Object(fields) => {
             for (key, inner) in fields.iter_mut() {

@@ -24,12 +24,17 @@ use super::{
 const CONNECT: Duration = Duration::from_secs(5);
 
 pub(super) fn build(location: &Location) -> Result<Client, Error> {
+    Ok(over(location, http_client(location)?))
+}
+
+/// With this HTTP client.
+pub(super) fn over(location: &Location, http: SharedHttpClient) -> Client {
     let keys = &location.credentials;
     let credentials =
         Credentials::new(&keys.access_key, &keys.secret_key, keys.session_token.clone(), None, "sightline");
     let mut config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(http_client(location)?)
+        .http_client(http)
         .credentials_provider(credentials)
         .region(Region::new(location.region.clone()))
         .force_path_style(location.path_style)
@@ -41,7 +46,7 @@ pub(super) fn build(location: &Location) -> Result<Client, Error> {
     if let Some(endpoint) = &location.endpoint {
         config = config.endpoint_url(endpoint);
     }
-    Ok(Client::from_conf(config.build()))
+    Client::from_conf(config.build())
 }
 
 fn http_client(location: &Location) -> Result<SharedHttpClient, Error> {

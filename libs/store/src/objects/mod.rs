@@ -43,6 +43,12 @@ impl Objects {
         Ok(Self { inner: Arc::new(Inner { client, location }), faults: None })
     }
 
+    /// Objects reached by another HTTP client than ours. For simulators.
+    pub(crate) fn over(location: Location, http: aws_sdk_s3::config::SharedHttpClient) -> Self {
+        let client = client::over(&location, http);
+        Self { inner: Arc::new(Inner { client, location }), faults: None }
+    }
+
     /// The same objects, seen through faults. For tests.
     pub fn with_faults(&self, faults: Arc<Faults>) -> Self {
         Self { inner: self.inner.clone(), faults: Some(faults) }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
 use aws_sdk_s3::{
     presigning::PresigningConfig,
     primitives::{ByteStream, DateTime},
-    types::{Delete, ObjectIdentifier},
+    types::{BucketLocationConstraint, CreateBucketConfiguration, Delete, ObjectIdentifier},
 };
 use bytes::Bytes;
 use contract::Timestamp;
@@ -165,8 +165,15 @@ impl Objects {
 
     /// Creates the bucket; no error when it is there and ours.
     pub async fn create_bucket(&self) -> Result<(), Error> {
+        // Outside its first region S3 wants the region said in the body too.
+        let region = self.location().region.as_str();
+        let place = (region != "us-east-1").then(|| {
+            CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(region)).build()
+        });
+        let place = &place;
         self.attempt(Operation::CreateBucket, "", 0, |_| async move {
-            match self.client().create_bucket().bucket(&self.location().bucket).send().await {
+            let request = self.client().create_bucket().bucket(&self.location().bucket);
+            match request.set_create_bucket_configuration(place.clone()).send().await {
                 Err(e) if e.as_service_error().is_some_and(|e| e.is_bucket_already_owned_by_you()) => Ok(()),
                 other => other.map(drop).map_err(Failure::from),
             }

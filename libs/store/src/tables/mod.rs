@@ -27,7 +27,10 @@ use std::{
 
 use sqlx::{PgPool, SqlitePool};
 
-use crate::chance::Pauses;
+use crate::{
+    chance::Pauses,
+    simulation::{Busy, Careless, Effect, Gate, Gated, Verdict},
+};
 
 /// How often a transaction is run before its locked or serialisation error is handed out.
 const ATTEMPTS: u32 = 8;
@@ -43,6 +46,7 @@ pub struct Tables {
     pool: Pool,
     shown: Arc<str>,
     faults: Option<Arc<faults::Faults>>,
+    gated: Option<Gated>,
 }
 
 #[derive(Clone)]
@@ -109,6 +113,16 @@ impl Tables {
         Self { faults: Some(faults), ..self.clone() }
     }
 
+    /// The same tables as one process of a simulation reaches them.
+    pub fn reached_through(&self, gate: Arc<dyn Gate>, busy: Busy, careless: Careless) -> Self {
+        Self { gated: Some(Gated { gate, busy, careless }), ..self.clone() }
+    }
+
+    /// What is left undone here because a simulator must notice it.
+    pub fn careless(&self) -> Careless {
+        self.gated.as_ref().map(|gated| gated.careless).unwrap_or_default()
+    }
+
     /// Which database this is.
     pub fn engine(&self) -> Engine {
         match self.pool {
@@ -173,6 +187,14 @@ impl Tables {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        let verdict = match &self.gated {
+            Some(gated) => gated.gate.ask(if mode == Mode::Read { Effect::Read } else { Effect::Write }).await,
+            None => Verdict::Do,
+        };
+        let _running = self.gated.as_ref().map(|gated| gated.busy.begin());
+        if verdict == Verdict::Fail {
+            return Err(Error::new(ErrorKind::Unreachable, "planned fault"));
+        }
         let turn = match &self.pool {
             Pool::Sqlite(_, turn) if mode != Mode::Read => Some(turn.clone().lock_owned().await),
             _ => None,
@@ -190,7 +212,11 @@ impl Tables {
             return Err(Error::new(ErrorKind::Uncertain, "planned fault"));
         }
         tx.commit().await?;
-        Ok(value)
+        match verdict {
+            Verdict::Lose if mode == Mode::Write => Err(Error::new(ErrorKind::Uncertain, "planned fault")),
+            Verdict::Lose => Err(Error::new(ErrorKind::Unreachable, "planned fault")),
+            _ => Ok(value),
+        }
     }
 
     async fn begin(&self, mode: Mode) -> Result<Tx, Error> {

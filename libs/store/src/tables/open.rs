@@ -29,7 +29,7 @@ pub(super) async fn open(uri: &str) -> Result<Tables, Error> {
         _ => Err(Error::new(ErrorKind::Invalid, "expected sqlite:PATH or postgres://user:password@host/database")),
     };
     match result {
-        Ok(pool) => Ok(Tables { pool, shown: shown.into(), faults: None }),
+        Ok(pool) => Ok(Tables { pool, shown: shown.into(), faults: None, gated: None }),
         Err(error) => Err(error.at("open", &shown)),
     }
 }
