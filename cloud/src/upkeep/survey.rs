@@ -92,7 +92,12 @@ fn read(key: &str, bytes: Bytes) -> Result<Found, String> {
             None => return Err("it does not say what it holds".to_owned()),
         }
     };
-    Ok(Found { object: facts.object(key.to_owned(), length, digest), gaps: Vec::new(), samples: Vec::new(), whole: true })
+    Ok(Found {
+        object: facts.object(key.to_owned(), length, digest),
+        gaps: Vec::new(),
+        samples: Vec::new(),
+        whole: true,
+    })
 }
 
 fn rows(key: &str, bytes: Bytes, digest: Digest) -> Result<Found, String> {

@@ -20,7 +20,7 @@ use contract::{
     live::{GatewayStatus, Presence},
 };
 use serde::Serialize;
-use store::lake_index::LakeIndex;
+use store::lake_index::{LakeIndex, RangeSet};
 use tokio::sync::mpsc;
 
 use super::{
@@ -139,13 +139,20 @@ pub async fn birth(
         return Ok(());
     }
     let streams = index.streams(epoch).await?;
-    let known = |kind: Kind| streams.iter().find(|s| s.id.kind == kind).map_or(0, |s| s.committed.upto());
-    let more = told.upto.iter().find(|(kind, upto)| **upto > known(**kind));
-    let Some((kind, upto)) = more else { return Ok(()) };
-    let found = RolledBack { at: now, gateway: who.clone(), kind: *kind, told: *upto, known: known(*kind) };
+    let committed =
+        |kind: Kind| streams.iter().find(|s| s.id.kind == kind).map_or_else(RangeSet::new, |s| s.committed.clone());
+    let of = |kind: &Kind| {
+        let ranges = told.ranges.get(kind).into_iter().flatten().copied();
+        RangeSet::from(
+            std::iter::once([0, told.upto.get(kind).copied().unwrap_or(0)]).chain(ranges).collect::<Vec<_>>(),
+        )
+    };
+    let forgotten = |kind: &&Kind| !of(kind).without(&committed(**kind)).is_empty();
+    let Some(kind) = told.upto.keys().chain(told.ranges.keys()).find(forgotten) else { return Ok(()) };
+    let (told, known) = (of(kind).end(), committed(*kind).upto());
+    let found = RolledBack { at: now, gateway: who.clone(), kind: *kind, told, known };
     let why = format!(
-        "gateway {who} was told that {kind} records up to {upto} are archived, and the tables know {}: they were rolled back",
-        found.known
+        "gateway {who} was told that {kind} records up to {told} are archived, and the tables know {known}: they were rolled back"
     );
     if index.end_incarnation(&lake.incarnation, &why).await? {
         tracing::error!(why, "the tables are older than the lake; run `sightline-hub rebuild`");

@@ -21,6 +21,7 @@ use cloud::{
 use contract::{
     Header, Kind, Timestamp,
     frame::{self, RecordParts},
+    scan::Scanner,
 };
 use parquet::{
     arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
@@ -56,7 +57,7 @@ fn records(wire: u16) -> BTreeMap<Kind, Vec<u8>> {
 /// What today's hub makes of a record.
 fn read(record: &[u8]) -> Record {
     let parts = RecordParts::split(record).unwrap();
-    Record::read(parts.parse_header().unwrap(), &parts).unwrap()
+    Record::read(parts.parse_header().unwrap(), &parts, &mut Scanner::default()).unwrap()
 }
 
 fn header(record: &[u8]) -> Header {

@@ -453,6 +453,7 @@ async fn tables_that_were_rolled_back_are_noticed_by_what_a_gateway_was_told() {
         epoch: Some(gateway.epoch),
         holds: BTreeMap::new(),
         archived: Some(SeenWatermark {
+            ranges: BTreeMap::new(),
             lake: archived.lake.clone(),
             incarnation: archived.incarnation.clone(),
             upto: [(Kind::Prediction, 10)].into(),

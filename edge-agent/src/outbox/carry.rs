@@ -39,8 +39,7 @@ impl Log {
         let kinds = KINDS.map(|kind| (kind, left(kind))).into();
         next.carry = Some(Carry { epoch: next.epoch, kinds, under_way: None });
         next.epoch = epoch;
-        next.known.upto.clear();
-        next.known.told.clear();
+        next.known.forget();
         self.disk.replace(superblock::FILE, &next.encode())?;
         tracing::error!(
             old = %self.superblock.epoch, new = %epoch,

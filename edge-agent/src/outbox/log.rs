@@ -369,7 +369,7 @@ impl Log {
         for first in self.index.retired(kind) {
             self.delete(kind, first);
         }
-        self.known_changed |= self.superblock.known.hear(kind, mark.upto);
+        self.known_changed |= self.superblock.known.hear(kind, mark);
         let held = self.index.held_from(kind, mark.upto).unwrap_or(self.index.next(kind));
         for (a, b) in self.index.uncommitted(kind, mark.upto, held) {
             for run in self.explained[slot(kind)].missing(a, b) {

@@ -270,7 +270,11 @@ impl Outbox {
     /// The furthest that this lake has said, in any of its lives: for the gateway's status.
     pub fn seen_watermark(&self) -> Option<SeenWatermark> {
         let Known { lake, told, .. } = self.known();
-        lake.map(|(lake, incarnation)| SeenWatermark { lake, incarnation, upto: told })
+        let (lake, incarnation) = lake?;
+        let upto = told.iter().map(|(kind, mark)| (*kind, mark.upto)).collect();
+        let ranges =
+            told.into_iter().filter(|(_, mark)| !mark.ranges.is_empty()).map(|(kind, mark)| (kind, mark.ranges));
+        Some(SeenWatermark { lake, incarnation, upto, ranges: ranges.collect() })
     }
 
     /// What is held of each kind.

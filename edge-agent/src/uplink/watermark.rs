@@ -38,8 +38,7 @@ impl Reader {
         let mut reading = Reading { new_lake, living: self.living(document, epoch), ..Reading::default() };
         for kind in KINDS {
             let mark = document.of(epoch, kind).cloned().unwrap_or_default();
-            let seen = known.upto.get(&kind).copied().unwrap_or_default();
-            if !new_lake && mark.upto < seen {
+            if !new_lake && known.is_more_than(kind, &mark) {
                 reading.lowered.push(kind);
                 continue;
             }

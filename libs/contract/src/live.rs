@@ -57,6 +57,9 @@ pub struct SeenWatermark {
     /// Every number below this one was once said to be committed, for each kind of the log `epoch`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::kind::known")]
     pub upto: BTreeMap<Kind, u64>,
+    /// Later numbers that were once said to be committed: `[from, to)`, ascending.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::kind::known")]
+    pub ranges: BTreeMap<Kind, Vec<[u64; 2]>>,
 }
 
 /// What a gateway holds of one kind.

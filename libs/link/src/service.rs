@@ -98,7 +98,11 @@ impl Service {
     }
 
     fn is_drained(&self, driver: &Driver) -> bool {
-        self.held_drained && self.live_drained && driver.inflight.is_empty() && driver.ack_queue.is_empty() && !self.writer.is_pending()
+        self.held_drained
+            && self.live_drained
+            && driver.inflight.is_empty()
+            && driver.ack_queue.is_empty()
+            && !self.writer.is_pending()
     }
 
     /// Waits for the next thing. Everything here is safe to cancel.

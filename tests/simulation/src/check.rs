@@ -140,7 +140,8 @@ fn contents(
 /// A gap stands for it: by policy, or for a record that its disk never took.
 fn is_explained(written: &Written, gaps: &[Gap], disk_failed: bool) -> bool {
     let (epoch, kind, seq) = written.number;
-    let mut about = gaps.iter().filter(|gap| (gap.epoch, gap.kind) == (epoch, kind) && (gap.from..gap.to).contains(&seq));
+    let mut about =
+        gaps.iter().filter(|gap| (gap.epoch, gap.kind) == (epoch, kind) && (gap.from..gap.to).contains(&seq));
     about.any(|gap| {
         let excuse = !written.durable || written.cut || disk_failed;
         POLICIES.contains(&&*gap.reason) || excuse && DISK.contains(&&*gap.reason)

@@ -132,9 +132,8 @@ impl Gateway {
             .open()
         })?;
         let outbox = Arc::new(Outbox::new(log, Duration::from_millis(200)));
-        let archive = self
-            .clocks
-            .during(|| Arc::new(Archive::new(&identity, "sightline", outbox.clone(), LIMITS, Vec::new())));
+        let archive =
+            self.clocks.during(|| Arc::new(Archive::new(&identity, "sightline", outbox.clone(), LIMITS, Vec::new())));
         let (session, _, far) = link::simulated();
         let running = archive.clone();
         let uplink = tokio::spawn(self.clocks.within(async move { running_uplink(running, session).await }));

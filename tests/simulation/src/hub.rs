@@ -76,17 +76,7 @@ impl Hub {
         };
         let ingest = ingest::start(options, parts);
         let findings = Findings::default();
-        Ok(Some(Self {
-            life,
-            far,
-            connected: false,
-            ingest,
-            index,
-            objects,
-            findings,
-            tasks,
-            _readiness: readiness,
-        }))
+        Ok(Some(Self { life, far, connected: false, ingest, index, objects, findings, tasks, _readiness: readiness }))
     }
 
     /// A birth was heard.

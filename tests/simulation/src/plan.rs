@@ -109,8 +109,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::NoDedup, Self::NoSync, Self::NoIncarnation, Self::NoVersions, Self::NoGrace];
+    pub const ALL: [Self; 5] = [Self::NoDedup, Self::NoSync, Self::NoIncarnation, Self::NoVersions, Self::NoGrace];
 }
 
 /// What happens in one run.

@@ -60,7 +60,12 @@ impl Truth {
 
     /// After a restart the log goes on at this number: what was beyond is gone. Says which durable records that were.
     pub fn ends_at(&mut self, epoch: Epoch, kind: Kind, next: u64, excuse: Option<&'static str>) -> Vec<u64> {
-        let beyond: Vec<_> = self.by_number.range((epoch, kind, next)..).take_while(|((e, k, _), _)| (*e, *k) == (epoch, kind)).map(|(number, content)| (*number, *content)).collect();
+        let beyond: Vec<_> = self
+            .by_number
+            .range((epoch, kind, next)..)
+            .take_while(|((e, k, _), _)| (*e, *k) == (epoch, kind))
+            .map(|(number, content)| (*number, *content))
+            .collect();
         let mut lost = Vec::new();
         for (number, content) in beyond {
             self.by_number.remove(&number);

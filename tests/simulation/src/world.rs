@@ -606,7 +606,10 @@ impl<'p> World<'p> {
                     let known = streams.iter().find(|s| s.id.kind == kind).map_or(0, |s| s.committed.upto());
                     if mark.upto > known {
                         let epoch = epoch.epoch;
-                        self.violation(format!("{kind} of {epoch} is said to be archived up to {}, committed is {known}", mark.upto));
+                        self.violation(format!(
+                            "{kind} of {epoch} is said to be archived up to {}, committed is {known}",
+                            mark.upto
+                        ));
                     }
                 }
             }
@@ -663,7 +666,10 @@ impl<'p> World<'p> {
             let now = index.watermark(&self.gateways[at].who).await?;
             let retained = self.bus.retained(&topic(&self.gateways[at]));
             let retained = retained.and_then(|kept| serde_json::from_slice::<Archived>(&kept.payload).ok());
-            if self.plan.mutation.is_none() && now.epochs.iter().any(|epoch| !epoch.kinds.is_empty()) && retained.as_ref() != Some(&now) {
+            if self.plan.mutation.is_none()
+                && now.epochs.iter().any(|epoch| !epoch.kinds.is_empty())
+                && retained.as_ref() != Some(&now)
+            {
                 self.violation(format!("an old watermark stays: {retained:?} instead of {now:?}"));
             }
         }

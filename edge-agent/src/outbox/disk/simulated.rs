@@ -125,8 +125,9 @@ impl Simulated {
                     Operation::Append(n, ..) | Operation::Truncate(n, _) => n != number,
                     _ => true,
                 }),
-                Operation::SyncFolder => open
-                    .retain(|other| matches!(&journal[*other], Operation::Append(..) | Operation::Truncate(..))),
+                Operation::SyncFolder => {
+                    open.retain(|other| matches!(&journal[*other], Operation::Append(..) | Operation::Truncate(..)))
+                }
                 Operation::Replace(..) => {}
                 _ => open.push(at),
             }

@@ -153,6 +153,7 @@ pub fn status() -> GatewayStatus {
         epoch: Some(EPOCH),
         holds: BTreeMap::from([(Kind::Prediction, Holding { first: 5, next: 9 })]),
         archived: Some(SeenWatermark {
+            ranges: BTreeMap::new(),
             lake: "00000000000000000000000000000001".into(),
             incarnation: "00000000000000000000000000000002".into(),
             upto: BTreeMap::from([(Kind::Prediction, 5)]),
