@@ -2,7 +2,7 @@
 //! whether that is what the agents wrote, once each.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt,
 };
 
@@ -76,9 +76,9 @@ impl Tally {
         self.objects.retain(|key, _| live.contains(key));
         let lake = hub.lake()?;
         for key in live {
-            if !self.objects.contains_key(&key) {
-                let facts = facts(&lake, &key).with_context(|| format!("read {key}"))?;
-                self.objects.insert(key, facts);
+            if let Entry::Vacant(new) = self.objects.entry(key) {
+                let facts = facts(&lake, new.key()).with_context(|| format!("read {}", new.key()))?;
+                new.insert(facts);
             }
         }
         Ok(())

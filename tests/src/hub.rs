@@ -7,9 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use contract::Kind;
 use serde_json::Value;
 
-use crate::{Config, Lake, Observer, Process, Rest, SmallDisk};
+use crate::{Config, Lake, Observer, Process, Rest, Row, SmallDisk};
 
 /// How long an orderly end may take: a last flush and the broker's.
 pub const DRAIN: Duration = Duration::from_secs(30);
@@ -88,6 +89,21 @@ impl Hub {
             bail!("sightline-hub {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok((String::from_utf8(output.stdout)?, output.status.code()))
+    }
+
+    /// Every row of a kind that is committed: of the objects that the manifest names. A hub that was killed between storing
+    /// and committing leaves others in the bucket for a while.
+    pub fn committed_rows(&self, kind: Kind) -> Result<Vec<Row>> {
+        let (listed, _) = self.command(&["lake", "ls", "--json"])?;
+        let (lake, mut rows) = (self.lake()?, Vec::new());
+        for line in listed.lines() {
+            let object: Value = serde_json::from_str(line).context("a line of `lake ls` is not JSON")?;
+            let key = object["key"].as_str().context("an object without a key")?;
+            if key.starts_with(&format!("lake/kind={kind}/")) {
+                rows.extend(lake.rows_of(key)?);
+            }
+        }
+        Ok(rows)
     }
 
     /// Stops it in order; gives its state folder.

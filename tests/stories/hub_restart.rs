@@ -24,10 +24,10 @@ fn a_killed_hub_loses_nothing() {
         }
         let summary = edge.stop()?;
         let made = summary.classified as usize;
-        let rows = hub.lake()?.rows(Kind::Prediction)?;
+        let rows = hub.committed_rows(Kind::Prediction)?;
         assert_eq!(lake::holes_and_doubles(&rows), (vec![], vec![]));
         assert_eq!(rows.len(), made, "{summary:?}");
-        assert!(hub.lake()?.rows(Kind::Gap)?.is_empty());
+        assert!(hub.committed_rows(Kind::Gap)?.is_empty());
         Ok(())
     });
 }

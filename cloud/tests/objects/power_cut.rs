@@ -172,7 +172,8 @@ async fn every_power_cut_leaves_a_legal_store() {
     assert!(found.is_empty(), "{found:#?}");
     // The test sees: a store that leaves out any of its syncs is found out.
     let in_shelves = |path: &Path, depth| path.starts_with("store/bodies") && path.components().count() == depth;
-    let left_out: [(&str, &dyn Fn(&Path) -> bool); 6] = [
+    type Left<'a> = (&'a str, &'a dyn Fn(&Path) -> bool);
+    let left_out: [Left<'_>; 6] = [
         ("bodies", &|path| in_shelves(path, 4)),
         ("shelves", &|path| in_shelves(path, 3)),
         ("the folder of the shelves", &|path| in_shelves(path, 2)),

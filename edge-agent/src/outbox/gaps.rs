@@ -82,7 +82,9 @@ impl Log {
             if !is_full(&error) {
                 return Err(error);
             }
-            self.give_up_reserve()?;
+            if self.give_up_reserve().is_err() {
+                return Err(error); // it names the file
+            }
             self.write(Kind::Gap, &bytes, now)?;
         }
         tracing::warn!(kind = %gap.kind, from = gap.from, to = gap.to, reason = &*gap.reason, "records are missing");

@@ -333,7 +333,9 @@ impl Log {
             if !is_full(&error) {
                 return Err(error);
             }
-            self.give_up_reserve()?;
+            if self.give_up_reserve().is_err() {
+                return Err(error); // it names the file
+            }
             self.roll(kind, now)?;
         }
         let Some(next) = self.index.segment(kind, first).map(|s| s.next) else { return Ok(()) };

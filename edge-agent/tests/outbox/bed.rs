@@ -146,6 +146,8 @@ impl Bed {
 
     /// A watermark comes; whether the birth is said again.
     pub fn watermark(&self, incarnation: &str, epochs: &[(Epoch, &[(Kind, u64)])]) -> bool {
+        // What a hub has archived was sent before.
+        KINDS.iter().for_each(|kind| drop(self.pending(*kind)));
         let document = document(incarnation, epochs);
         self.archive.watermark(&serde_json::to_vec(&document).unwrap())
     }

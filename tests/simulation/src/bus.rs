@@ -54,7 +54,7 @@ impl Bus {
         if queue.is_empty() {
             return None;
         }
-        let at = if which % 2 == 0 { 0 } else { which as usize / 2 % queue.len() };
+        let at = if which.is_multiple_of(2) { 0 } else { which as usize / 2 % queue.len() };
         if keep { queue.get(at).cloned() } else { queue.remove(at) }
     }
 

@@ -73,7 +73,7 @@ whats! {
     /// A hub is started, up to two.
     StartHub 16 false,
     /// A hub's upkeep does one of its turns.
-    Upkeep 16 true,
+    Upkeep 32 true,
     /// Somebody makes a backup of the tables.
     Backup 4 true,
     /// Somebody stops the hubs and restores it.
@@ -149,7 +149,7 @@ impl Plan {
         };
         let length = LENGTH.start + (seed as usize * 31) % LENGTH.len();
         let events = (0..length).map(|_| draw()).collect();
-        Self { seed, events, tight: seed % 5 == 0, twins: seed % 11 == 0, mutation: None }
+        Self { seed, events, tight: seed.is_multiple_of(5), twins: seed.is_multiple_of(11), mutation: None }
     }
 
     /// The same with something broken on purpose.

@@ -1,5 +1,7 @@
 //! Seeded schedules, and the proof that they can see.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use simulation::{Mutation, Plan, run};

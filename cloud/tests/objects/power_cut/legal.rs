@@ -20,11 +20,14 @@ pub struct Bench {
     folders: BTreeSet<PathBuf>,
 }
 
+/// An upload's parts: ETag and length, by number.
+type Parts = BTreeMap<i32, (String, usize)>;
+
 /// A listing, as the store gives it: for objects key, ETag and length; for uploads key, id and parts likewise.
 #[derive(Debug, Default)]
 struct Listed {
     objects: BTreeMap<String, (String, usize)>,
-    uploads: BTreeMap<String, (String, BTreeMap<i32, (String, usize)>)>,
+    uploads: BTreeMap<String, (String, Parts)>,
 }
 
 type Verdict<T> = Result<T, String>;
@@ -78,11 +81,11 @@ async fn check(store: &Path, left: &Left, models: &[Model]) -> Verdict<()> {
         let body = client.get(key, &[]).await?;
         ensure(body == object.pieces.concat(), || format!("{key} is not what was put"))?;
     }
-    let files = bodies(store, left, model)?;
+    bodies(store, left, model)?;
     goes_on(&client, &listed, model).await?;
     server.close().await;
     // The next check finds empty shelves.
-    files.iter().try_for_each(fs::remove_file).and_then(|()| remove_database(store)).map_err(|e| e.to_string())
+    remove_all(store).map_err(|e| e.to_string())
 }
 
 async fn list(client: &Client) -> Verdict<Listed> {
@@ -120,7 +123,7 @@ impl Listed {
 
 /// The files on the shelves are the bodies of the model, whole, and nothing else. Objects were read; here it is as many
 /// bytes in as many files, and the parts of uploads, which nobody can read yet.
-fn bodies(store: &Path, left: &Left, model: &Model) -> Verdict<Vec<PathBuf>> {
+fn bodies(store: &Path, left: &Left, model: &Model) -> Verdict<()> {
     let shelves = left.files.keys().filter_map(|path| path.parent()).filter(|path| path.starts_with("store/bodies"));
     let (mut files, mut lengths) = (Vec::new(), Vec::new());
     for shelf in shelves.collect::<BTreeSet<_>>() {
@@ -142,7 +145,7 @@ fn bodies(store: &Path, left: &Left, model: &Model) -> Verdict<Vec<PathBuf>> {
         let there = same.map(|(file, _)| fs::read(file)).any(|read| read.is_ok_and(|bytes| *part == bytes));
         ensure(there, || format!("a part of {} bytes is not on the disk as it was put", part.len()))?;
     }
-    Ok(files)
+    Ok(())
 }
 
 /// A new object can be put, read and deleted, and an upload that was begun can be completed.
@@ -159,11 +162,16 @@ async fn goes_on(client: &Client, listed: &Listed, model: &Model) -> Verdict<()>
     Ok(())
 }
 
-fn remove_database(store: &Path) -> io::Result<()> {
+fn remove_all(store: &Path) -> io::Result<()> {
     for entry in fs::read_dir(store)? {
         let path = entry?.path();
         if path.is_file() {
             fs::remove_file(path)?;
+        }
+    }
+    for shelf in fs::read_dir(store.join("bodies"))? {
+        for body in fs::read_dir(shelf?.path())? {
+            fs::remove_file(body?.path())?;
         }
     }
     Ok(())

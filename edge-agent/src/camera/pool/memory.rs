@@ -47,12 +47,14 @@ pub struct Counts {
     pub copied: u64,
 }
 
-impl FrameAllocator {
+impl Default for FrameAllocator {
     /// One decoder's.
-    pub fn new() -> Self {
+    fn default() -> Self {
         glib::Object::new()
     }
+}
 
+impl FrameAllocator {
     /// What it has done up to now.
     pub fn counts(&self) -> Counts {
         let imp = self.imp();
@@ -252,7 +254,7 @@ mod tests {
     #[test]
     fn a_copy_shares_and_neither_sees_what_the_other_writes() {
         gst::init().unwrap();
-        let allocator = FrameAllocator::new();
+        let allocator = FrameAllocator::default();
         let mut original = buffer(&allocator, 7);
         let mut copy = original.copy();
         let address = |buffer: &gst::Buffer| buffer.map_readable().unwrap().as_ptr();
@@ -268,7 +270,7 @@ mod tests {
     #[test]
     fn a_copy_of_memory_that_is_mapped_for_writing_shares_too() {
         gst::init().unwrap();
-        let allocator = FrameAllocator::new();
+        let allocator = FrameAllocator::default();
         let memory = allocator.alloc(10_000, None).unwrap();
         let mut written = memory.into_mapped_memory_writable().unwrap();
         written.as_mut_slice().fill(7);
@@ -281,7 +283,7 @@ mod tests {
     #[test]
     fn forgotten_contents_are_not_copied_and_the_copy_keeps_its_own() {
         gst::init().unwrap();
-        let allocator = FrameAllocator::new();
+        let allocator = FrameAllocator::default();
         let mut original = buffer(&allocator, 7);
         let copy = original.copy();
         forget_contents(&original);

@@ -65,7 +65,7 @@ pub fn is_for(decoder: &gst::ElementFactory) -> bool {
 fn offer(allocation: &mut gst::query::Allocation, caps: &gst::Caps) {
     let Ok(info) = gst_video::VideoInfo::from_caps(caps) else { return };
     let Ok(size) = u32::try_from(info.size()) else { return };
-    let allocator = FrameAllocator::new();
+    let allocator = FrameAllocator::default();
     let pool: FramePool = glib::Object::new();
     let mut config = pool.config();
     config.set_params(Some(caps), size, 0, 0);

@@ -3,6 +3,9 @@
 //! Time moves and effects happen only when an event says so, so that the same plan does the same. After the plan all faults
 //! stop, and what was written must arrive within a bound.
 
+mod calm;
+mod faults;
+
 use std::{hash::Hasher as _, time::Duration};
 
 use anyhow::Context as _;
@@ -16,8 +19,8 @@ use crate::{
     bus::{Bus, Listener},
     check,
     gate::Gates,
-    gateway::{BEGIN, Before, Gateway},
-    hub::{FLUSH, Hub, Turn},
+    gateway::{BEGIN, Gateway},
+    hub::{Hub, Turn},
     lake::Lake,
     plan::{Event, Mutation, Plan, What},
     truth::Truth,
@@ -309,7 +312,7 @@ impl<'p> World<'p> {
             What::KillHub => self.kill_hub(hub),
             What::StartHub => self.start_hub(hub).await?,
             What::Upkeep => {
-                let turn = [Turn::Sweep, Turn::Orphans, Turn::Compact][b as usize % 3];
+                let turn = [Turn::Orphans, Turn::Sweep, Turn::Orphans, Turn::Compact][b as usize % 4];
                 let has_grace = self.plan.mutation != Some(Mutation::NoGrace);
                 if let Some(hub) = &self.hubs[hub] {
                     hub.keep_up(turn, has_grace);
@@ -424,82 +427,6 @@ impl<'p> World<'p> {
         }
     }
 
-    /// The process is gone and starts again; what it had written, synced or not, is still there.
-    fn kill_gateway(&mut self, at: usize) {
-        let gateway = &mut self.gateways[at];
-        if let Some(extent) = gateway.extent() {
-            gateway.before = Some(Before { extent, power_was_cut: false });
-        }
-        gateway.agent = None;
-        self.start_gateway(at);
-    }
-
-    fn cut_power(&mut self, at: usize, b: u32) {
-        self.note_durable(at);
-        self.truth.power_goes(at);
-        let percent = [0, 10, 50, 90, 100][b as usize % 5];
-        let mut dice = fastrand::Rng::with_seed(u64::from(b) ^ self.plan.seed);
-        let gateway = &mut self.gateways[at];
-        match (gateway.extent(), &mut gateway.before) {
-            (Some(extent), _) => gateway.before = Some(Before { extent, power_was_cut: true }),
-            (None, Some(before)) => before.power_was_cut = true,
-            (None, None) => {}
-        }
-        gateway.lose_power(|| dice.u32(0..100) < percent);
-        self.start_gateway(at);
-    }
-
-    /// The agent runs again: what it had before must be there, as far as nothing took it.
-    fn compare_with_before(&mut self, at: usize) {
-        let Some(Before { extent: (epoch, before), power_was_cut }) = self.gateways[at].before.take() else { return };
-        let Some((now, after)) = self.gateways[at].extent() else { return };
-        let failed = self.fates[at].disk_failed;
-        if now != epoch {
-            // Possible only before the first superblock was durable: nothing was then.
-            let durable = self.truth.written.values().any(|w| w.number.0 == epoch && w.durable && w.excused.is_none());
-            if durable && !failed {
-                self.violation(format!("gateway {at} has forgotten its log {epoch}"));
-            }
-            self.truth.excuse("its log was lost unsynced", |w| w.number.0 == epoch);
-            return;
-        }
-        for ((kind, (_, next)), (_, after)) in KINDS.into_iter().zip(before).zip(after) {
-            if after < next && !power_was_cut && !failed {
-                self.violation(format!("killed, gateway {at} goes on at {kind} {after} instead of {next}"));
-            }
-            for content in self.truth.ends_at(epoch, kind, after, failed.then_some("its disk failed")) {
-                self.violation(format!("{kind} record {content} of gateway {at} was synced and is gone"));
-                self.outcome.lost += 1;
-            }
-        }
-    }
-
-    fn rot(&mut self, at: usize, b: u32) {
-        use edge_agent::outbox::disk::Disk as _;
-        let Ok(found) = self.gateways[at].disk.list() else { return };
-        if found.is_empty() {
-            return;
-        }
-        self.fates[at].disk_failed = true;
-        let file = &found[b as usize % found.len()];
-        let bit = b as usize / 7;
-        self.gateways[at].disk.corrupt(&file.name, |bytes| {
-            if !bytes.is_empty() {
-                let at = bit % bytes.len();
-                bytes[at] ^= 1 << (bit % 8);
-            }
-        });
-    }
-
-    fn roll_back_gateway(&mut self, at: usize) {
-        let Some(copy) = self.gateways[at].copy.take() else { return };
-        self.fates[at].rolled_back = true;
-        self.truth.excuse("its gateway was rolled back", |w| w.gateway == at);
-        self.gateways[at].before = None;
-        self.gateways[at].put_in(copy);
-        self.start_gateway(at);
-    }
-
     async fn start_hub(&mut self, at: usize) -> anyhow::Result<()> {
         if self.hubs[at].is_some() {
             return Ok(());
@@ -546,41 +473,6 @@ impl<'p> World<'p> {
         };
     }
 
-    /// What somebody does to the lake while no hub runs.
-    async fn by_hand(&mut self, what: What) -> anyhow::Result<()> {
-        let none = self.lake.backup.is_none();
-        if matches!(what, What::Restore | What::RollBackTables) && none {
-            return Ok(());
-        }
-        self.stop_hubs();
-        self.settle().await;
-        match what {
-            What::Restore => self.lake.restore().await?,
-            What::RollBackTables => self.lake.roll_back().await?,
-            What::LoseTables => self.lake.lose_tables().await?,
-            What::Rebuild => self.lake.rebuild().await?,
-            _ => {
-                self.excuse_what_the_lake_had().await?;
-                self.lake.wipe().await?;
-            }
-        }
-        self.start_hub(0).await
-    }
-
-    /// Gateways delete what the lake had, and may do so after it is gone: a watermark may still be under way.
-    async fn excuse_what_the_lake_had(&mut self) -> anyhow::Result<()> {
-        let (index, _) = self.lake.open().await?;
-        let streams = index.manifest().await?.streams;
-        let had = |(epoch, kind, seq)| {
-            streams.iter().any(|s| (s.id.epoch, s.id.kind) == (epoch, kind) && s.committed.contains(seq))
-        };
-        for at in 0..self.gateways.len() {
-            let held = self.gateways[at].held();
-            self.truth.excuse("the lake was wiped", |w| w.gateway == at && (had(w.number) || !held(w.number)));
-        }
-        Ok(())
-    }
-
     /// What must be true at any time.
     async fn look(&mut self) -> anyhow::Result<()> {
         for at in 0..HUBS {
@@ -615,107 +507,6 @@ impl<'p> World<'p> {
             }
         }
         Ok(())
-    }
-
-    /// Faults stop; everything must arrive.
-    async fn calm(&mut self) -> anyhow::Result<()> {
-        self.note("calm", &[]);
-        for at in 0..self.gateways.len() {
-            self.gateways[at].disk.fail(None);
-            if self.gateways[at].agent.is_none() {
-                self.start_gateway(at);
-            }
-            if !self.gateways[at].connected {
-                self.connect_gateway(at);
-            }
-        }
-        for step in 0..CALM_STEPS {
-            self.tend().await?;
-            self.tick(Duration::from_millis(if step % 4 == 3 { 11_000 } else { 400 })).await;
-            for at in 0..self.gateways.len() {
-                self.gateways[at].sync(false, true);
-                self.gateways[at].maintain();
-                self.note_durable(at);
-            }
-            self.settle().await;
-            self.deliver_everything().await;
-            if self.is_done().await? {
-                self.note("done", &[step as u64]);
-                self.flush_the_rest().await;
-                return self.compare_retained().await;
-            }
-        }
-        let left: Vec<_> = self.gateways.iter().map(Gateway::backlog).collect();
-        self.violation(format!("no end within {CALM_STEPS} steps: left {left:?}"));
-        Ok(())
-    }
-
-    /// What accounts for no number may still be on its way: second arrivals, dead letters.
-    async fn flush_the_rest(&mut self) {
-        for _ in 0..3 {
-            self.tick(2 * FLUSH).await;
-            self.settle().await;
-            self.deliver_everything().await;
-        }
-    }
-
-    /// The watermark that the broker keeps is what the tables say.
-    async fn compare_retained(&mut self) -> anyhow::Result<()> {
-        let (index, _) = self.lake.open().await?;
-        for at in 0..self.gateways.len() {
-            let now = index.watermark(&self.gateways[at].who).await?;
-            let retained = self.bus.retained(&topic(&self.gateways[at]));
-            let retained = retained.and_then(|kept| serde_json::from_slice::<Archived>(&kept.payload).ok());
-            if self.plan.mutation.is_none()
-                && now.epochs.iter().any(|epoch| !epoch.kinds.is_empty())
-                && retained.as_ref() != Some(&now)
-            {
-                self.violation(format!("an old watermark stays: {retained:?} instead of {now:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// What an operator does: a hub runs, and is connected; a rebuild that is due is made.
-    async fn tend(&mut self) -> anyhow::Result<()> {
-        let (index, _) = self.lake.open().await?;
-        if index.rebuild_due().await?.is_some() {
-            self.note("rebuild is due", &[]);
-            self.stop_hubs();
-            self.settle().await;
-            self.lake.rebuild().await?;
-        }
-        self.start_hub(0).await?;
-        for hub in self.hubs.iter_mut().flatten() {
-            hub.life.open();
-            if !hub.connected {
-                hub.connected = hub.far.up();
-            }
-        }
-        Ok(())
-    }
-
-    async fn deliver_everything(&mut self) {
-        for _ in 0..2000 {
-            let before = self.bus.waiting(|listener| match listener {
-                Listener::Hub(at) => self.hubs[at].is_some(),
-                Listener::Gateway(_) => true,
-            });
-            let Some(listener) = before.first().copied() else { return };
-            if let Some(publication) = self.bus.take(listener, 0, false) {
-                self.hand_over(listener, publication);
-            }
-            self.settle().await;
-        }
-    }
-
-    async fn is_done(&mut self) -> anyhow::Result<bool> {
-        let archived = self.gateways.iter().all(|g| g.agent.as_ref().is_some_and(|agent| agent.archive.is_archived()));
-        if !archived {
-            return Ok(false);
-        }
-        let (index, _) = self.lake.open().await?;
-        Ok(index.rebuild_due().await?.is_none() && check::unaccounted(&index, &self.gateways).await?.is_empty())
     }
 }
 
