@@ -26,6 +26,9 @@ struct Arguments {
     /// Run this one plan, tell what happens, and make it shorter when it fails.
     #[arg(long)]
     seed: Option<u64>,
+    /// Let gateways' disks also rot and be put back to earlier states.
+    #[arg(long)]
+    harder: bool,
     /// Break something on purpose: no-dedup, no-sync, no-incarnation, no-versions, no-grace.
     #[arg(long)]
     mutation: Option<String>,
@@ -43,7 +46,7 @@ fn main() -> anyhow::Result<ExitCode> {
     daemon::install_crypto();
     let mutation = arguments.mutation.as_deref().map(named).transpose()?;
     match arguments.seed {
-        Some(seed) => one(&plan(seed, mutation)),
+        Some(seed) => one(&plan(seed, arguments.harder, mutation)),
         None => many(&arguments, mutation),
     }
 }
@@ -59,8 +62,8 @@ fn named(name: &str) -> anyhow::Result<Mutation> {
     })
 }
 
-fn plan(seed: u64, mutation: Option<Mutation>) -> Plan {
-    let plan = Plan::draw(seed);
+fn plan(seed: u64, harder: bool, mutation: Option<Mutation>) -> Plan {
+    let plan = if harder { Plan::draw_harder(seed) } else { Plan::draw(seed) };
     match mutation {
         Some(mutation) => plan.mutated(mutation),
         None => plan,
@@ -96,7 +99,7 @@ fn many(arguments: &Arguments, mutation: Option<Mutation>) -> anyhow::Result<Exi
                         return;
                     }
                     let seed = arguments.first + at;
-                    let outcome = run(&plan(seed, mutation)).unwrap_or_else(|error| Outcome {
+                    let outcome = run(&plan(seed, arguments.harder, mutation)).unwrap_or_else(|error| Outcome {
                         violations: vec![format!("{error:#}")],
                         ..Outcome::default()
                     });
@@ -105,7 +108,7 @@ fn many(arguments: &Arguments, mutation: Option<Mutation>) -> anyhow::Result<Exi
                     rows.fetch_add(outcome.rows, Ordering::Relaxed);
                     if !outcome.is_clean() {
                         failed.fetch_add(1, Ordering::Relaxed);
-                        tell(seed, &outcome);
+                        tell(seed, arguments.harder, &outcome);
                     }
                     if at % 1000 == 999 {
                         eprintln(&format!("{} schedules after {} s", at + 1, begun.elapsed().as_secs()));
@@ -125,8 +128,9 @@ fn many(arguments: &Arguments, mutation: Option<Mutation>) -> anyhow::Result<Exi
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn tell(seed: u64, outcome: &Outcome) {
-    eprintln(&format!("seed {seed} fails; again: target/release/simulate --seed {seed}"));
+fn tell(seed: u64, harder: bool, outcome: &Outcome) {
+    let harder = if harder { " --harder" } else { "" };
+    eprintln(&format!("seed {seed} fails; again: target/release/simulate --seed {seed}{harder}"));
     for violation in outcome.violations.iter().take(3) {
         eprintln(&format!("  {violation}"));
     }

@@ -92,6 +92,10 @@ whats! {
     Days 2 true,
 }
 
+/// What plans have only when they are asked to be harder: a gateway's disk changes behind its back, so that its numbers may
+/// mean two things until somebody learns of it.
+const HARDER: [What; 3] = [What::Rot, What::Snapshot, What::RollBackGateway];
+
 /// What is broken on purpose: a simulator that does not notice is blind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mutation {
@@ -133,9 +137,19 @@ const LENGTH: std::ops::Range<usize> = 60..260;
 impl Plan {
     /// Draws a plan. Each does without most of what is rare, so that what it has happens often.
     pub fn draw(seed: u64) -> Self {
+        Self::drawn(seed, false)
+    }
+
+    /// Draws a plan in which a gateway's disk may also rot or be put back to an earlier state.
+    pub fn draw_harder(seed: u64) -> Self {
+        Self::drawn(seed, true)
+    }
+
+    fn drawn(seed: u64, harder: bool) -> Self {
         let mut dice = fastrand::Rng::with_seed(seed);
         let keep_one_in = dice.u32(1..5);
         let mut weights = WEIGHTS.to_vec();
+        weights.retain(|(what, ..)| harder || !HARDER.contains(what));
         weights.retain(|(_, _, rare)| !rare || dice.u32(0..keep_one_in) == 0);
         let all: u32 = weights.iter().map(|(_, weight, _)| weight).sum();
         let mut draw = || {
