@@ -14,7 +14,7 @@ use contract::{
 
 use super::{
     disk::{Disk, File, is_full},
-    index::{Bound, Index, KINDS, slot},
+    index::{Bound, Index, KINDS, Look, slot},
     outage::Outage,
     ranges::Ranges,
     segment::{HEADER, Header, Name},
@@ -372,7 +372,11 @@ impl Log {
             self.delete(kind, first);
         }
         self.known_changed |= self.superblock.known.hear(kind, mark);
-        let held = self.index.held_from(kind, mark.upto).unwrap_or(self.index.next(kind));
+        let mut held = self.index.held_from(kind, mark.upto).unwrap_or(self.index.next(kind));
+        // A segment that is held may have lost the very record that the hub waits for.
+        while held < self.index.next(kind) && self.index.look(kind, held) == Look::Absent {
+            held += 1;
+        }
         for (a, b) in self.index.uncommitted(kind, mark.upto, held) {
             for run in self.explained[slot(kind)].missing(a, b) {
                 self.owe(kind, run, "not_held", "the lake lacks them, and the gateway no longer has them", None);

@@ -231,7 +231,15 @@ impl Gateway {
     /// What it has not archived, in words.
     pub fn backlog(&self) -> String {
         let Some(agent) = &self.agent else { return format!("{}: not running", self.who) };
-        let backlog = agent.outbox.index(|index| KINDS.map(|kind| (index.wanted(kind, 0), index.next(kind))));
+        let backlog = agent.outbox.index(|index| {
+            let open = KINDS.into_iter().filter_map(|kind| {
+                let wanted = index.wanted(kind, 0)?;
+                let (look, durable, next) = (index.look(kind, wanted), index.durable(kind), index.next(kind));
+                let segments: Vec<_> = index.segments(kind).map(|s| (s.first, s.next, s.sealed)).collect();
+                Some(format!("{kind} {wanted} is {look:?}, durable {durable} of {next}, in {segments:?}"))
+            });
+            open.collect::<Vec<_>>()
+        });
         format!("{}: {backlog:?} {:?}", self.who, agent.outbox.trouble())
     }
 

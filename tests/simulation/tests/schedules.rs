@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use simulation::{Mutation, Plan, run};
 
 /// Schedules in the ordinary run; `make soak` runs many more.
-const SCHEDULES: u64 = 1500;
+const SCHEDULES: u64 = 2000;
 /// Schedules that a mutation must not survive.
 const MUTATED: u64 = 300;
 
