@@ -222,7 +222,7 @@ impl Tables {
     async fn begin(&self, mode: Mode) -> Result<Tx, Error> {
         Ok(match &self.pool {
             Pool::Sqlite(pool, _) => Tx::sqlite(pool.begin_with(mode.sqlite()).await?),
-            Pool::Postgres(pool) => Tx::postgres(pool.begin_with(mode.postgres()).await?),
+            Pool::Postgres(pool) => Tx::postgres(transaction::answered(pool.begin_with(mode.postgres())).await?),
         })
     }
 

@@ -25,6 +25,9 @@ enum Inner {
     Postgres(sqlx::Transaction<'static, Postgres>),
 }
 
+/// The longest that one statement, or a commit, of a server may take.
+const ANSWER_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// What can be bound: `i64`, `f64`, `String`, `&str`, `Vec<u8>`, `&[u8]` and `Option`s of them.
 pub trait Value: for<'q> Encode<'q, Sqlite> + Type<Sqlite> + for<'q> Encode<'q, Postgres> + Type<Postgres> {}
 impl<T> Value for T where T: for<'q> Encode<'q, Sqlite> + Type<Sqlite> + for<'q> Encode<'q, Postgres> + Type<Postgres> {}
@@ -72,8 +75,19 @@ impl Tx {
         match inner {
             // SQLite is a library: what it reports is what happened.
             Some(Inner::Sqlite(tx)) => Ok(tx.commit().await?),
-            Some(Inner::Postgres(tx)) => tx.commit().await.map_err(|e| Error::from(e).uncertain()),
+            Some(Inner::Postgres(tx)) => answered(tx.commit()).await.map_err(Error::uncertain),
             None => Err(ended()),
+        }
+    }
+}
+
+/// A server's answer, within [`ANSWER_MAX`]: a connection that swallows everything would else hold its caller for ever.
+pub(super) async fn answered<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER_MAX, work).await {
+        Ok(result) => Ok(result?),
+        Err(_) => {
+            let said = format!("no answer came within {} s", ANSWER_MAX.as_secs());
+            Err(Error::new(super::ErrorKind::Unreachable, said))
         }
     }
 }
@@ -108,7 +122,9 @@ impl Statement<'_> {
     pub async fn execute(self) -> Result<u64, Error> {
         Ok(match (&mut *self.tx.inner.lock().await, self.query) {
             (Some(Inner::Sqlite(tx)), Bound::Sqlite(query)) => query.execute(&mut **tx).await?.rows_affected(),
-            (Some(Inner::Postgres(tx)), Bound::Postgres(query)) => query.execute(&mut **tx).await?.rows_affected(),
+            (Some(Inner::Postgres(tx)), Bound::Postgres(query)) => {
+                answered(query.execute(&mut **tx)).await?.rows_affected()
+            }
             _ => return Err(ended()),
         })
     }
@@ -120,7 +136,7 @@ impl Statement<'_> {
                 query.fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect()
             }
             (Some(Inner::Postgres(tx)), Bound::Postgres(query)) => {
-                query.fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect()
+                answered(query.fetch_all(&mut **tx)).await?.into_iter().map(Row::Postgres).collect()
             }
             _ => return Err(ended()),
         })
@@ -131,7 +147,7 @@ impl Statement<'_> {
         Ok(match (&mut *self.tx.inner.lock().await, self.query) {
             (Some(Inner::Sqlite(tx)), Bound::Sqlite(query)) => query.fetch_optional(&mut **tx).await?.map(Row::Sqlite),
             (Some(Inner::Postgres(tx)), Bound::Postgres(query)) => {
-                query.fetch_optional(&mut **tx).await?.map(Row::Postgres)
+                answered(query.fetch_optional(&mut **tx)).await?.map(Row::Postgres)
             }
             _ => return Err(ended()),
         })
