@@ -60,25 +60,6 @@ fn life(disk: &Simulated) -> Vec<Moment> {
     moments
 }
 
-/// Positions in the journal's prefix that a power cut may undo.
-fn unsynced(journal: &[Operation]) -> Vec<usize> {
-    let mut open = Vec::new();
-    for (at, operation) in journal.iter().enumerate() {
-        match operation {
-            Operation::Sync(number) => open.retain(|other: &usize| match &journal[*other] {
-                Operation::Append(n, ..) | Operation::Truncate(n, _) => n != number,
-                _ => true,
-            }),
-            Operation::SyncFolder => {
-                open.retain(|other| matches!(&journal[*other], Operation::Append(..) | Operation::Truncate(..)))
-            }
-            Operation::Replace(..) => {}
-            _ => open.push(at),
-        }
-    }
-    open
-}
-
 fn check(journal: &[Operation], missing: &BTreeSet<usize>, moment: Option<&Moment>, what: &str) {
     let kept = journal.iter().enumerate().filter(|(at, _)| !missing.contains(at)).map(|(_, operation)| operation);
     let disk = Simulated::after_power_cut(kept);
@@ -117,8 +98,9 @@ fn check(journal: &[Operation], missing: &BTreeSet<usize>, moment: Option<&Momen
 fn windows(journal: &[Operation]) -> Vec<(usize, Vec<usize>)> {
     let mut windows = Vec::new();
     for cut in 0..=journal.len() {
-        let after = journal.get(..=cut).map(unsynced).unwrap_or_default();
-        let window: Vec<_> = unsynced(&journal[..cut]).into_iter().filter(|at| !after.contains(at)).collect();
+        let after = journal.get(..=cut).map(Simulated::unsynced).unwrap_or_default();
+        let window: Vec<_> =
+            Simulated::unsynced(&journal[..cut]).into_iter().filter(|at| !after.contains(at)).collect();
         windows.push((cut, window));
     }
     windows.retain(|(_, window)| !window.is_empty());
@@ -133,7 +115,7 @@ fn omissions(journal: &[Operation]) -> Vec<Cut> {
     let mut cuts = Vec::new();
     for cut in 0..=journal.len() {
         cuts.push((cut, BTreeSet::new()));
-        cuts.extend(unsynced(&journal[..cut]).into_iter().map(|at| (cut, [at].into())));
+        cuts.extend(Simulated::unsynced(&journal[..cut]).into_iter().map(|at| (cut, [at].into())));
     }
     for (cut, window) in windows(journal) {
         for (n, a) in window.iter().enumerate() {
@@ -153,7 +135,7 @@ fn subset(journal: &[Operation], seed: u64) -> Cut {
     };
     let cut = dice() as usize % (journal.len() + 1);
     let rare = 2 + dice() % 4;
-    (cut, unsynced(&journal[..cut]).into_iter().filter(|_| dice() % rare == 0).collect())
+    (cut, Simulated::unsynced(&journal[..cut]).into_iter().filter(|_| dice() % rare == 0).collect())
 }
 
 #[test]
