@@ -135,7 +135,7 @@ const GAP: &[Column] = &[
     required("from_seq", Int64, "first missing number"),
     required("to_seq", Int64, "one past the last missing number"),
     required("count", Int64, "how many"),
-    required("reason", Text, "why: overflow, rejected, not_held"),
+    required("reason", Text, "why: overflow, age, disk, damaged, not_held, rejected"),
     optional("detail", Text, "more about why"),
     optional("captured_from", Timestamp, "capture time of the first missing record"),
     optional("captured_to", Timestamp, "capture time of the last missing record"),
