@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use contract::Principal;
+use contract::{Principal, Timestamp};
 use daemon::{Backoff, CancellationToken};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use store::{
@@ -31,8 +31,6 @@ use crate::{
     lake::{self, Upload},
 };
 
-/// How long objects may wait for their commit before they are stored again: a third of the shortest grace of orphans.
-const STORED_MAX: Duration = Duration::from_secs(1200);
 /// Objects stored at a time.
 const UPLOADS: usize = 4;
 
@@ -85,9 +83,10 @@ impl Flusher {
         let has_dead = !batch.dead.is_empty();
         let traces = Traces::begin(&batch);
         let mut known = HashMap::new();
+        let mut named_from = Timestamp(0);
         while !batch.is_empty() {
             let built;
-            (batch, built) = self.build(batch).await?;
+            (batch, built) = self.build(batch, named_from).await?;
             let rows = latency_facts(&batch);
             let stored = self.store(built).await?;
             let objects = stored.objects.clone();
@@ -97,6 +96,7 @@ impl Flusher {
                 batch: &mut batch,
                 versions: &mut versions,
                 known: &mut known,
+                named_from: &mut named_from,
                 outage: None,
                 in_doubt: false,
             };
@@ -118,10 +118,10 @@ impl Flusher {
         Ok((known.into_values().collect(), owners, batch.rows))
     }
 
-    async fn build(&self, mut batch: Batch) -> Result<(Batch, Built), GaveUp> {
+    async fn build(&self, mut batch: Batch, named_from: Timestamp) -> Result<(Batch, Built), GaveUp> {
         let mut outage = None;
         loop {
-            let at = now();
+            let at = now().max(named_from);
             let built = off_loop(move || {
                 let built = build::build(&mut batch, at);
                 (batch, built)
@@ -143,11 +143,10 @@ impl Flusher {
     }
 
     async fn store(&self, built: Built) -> Result<Stored, GaveUp> {
-        let since = clock::mono();
         // Boxed into a list first: a lazy one of borrowing futures cannot be shown to be `Send`.
         let uploads: Vec<_> = built.uploads.into_iter().map(|upload| self.put(upload).boxed()).collect();
         let objects = futures::stream::iter(uploads).buffered(UPLOADS).try_collect().await?;
-        Ok(Stored { objects, samples: built.samples, hashes: built.hashes, since })
+        Ok(Stored { objects, samples: built.samples, hashes: built.hashes })
     }
 
     async fn put(&self, upload: Upload) -> Result<Object, GaveUp> {
@@ -192,7 +191,6 @@ struct Stored {
     objects: Vec<Object>,
     samples: Vec<SampleRow>,
     hashes: Vec<Hashes>,
-    since: Instant,
 }
 
 /// One commit, repeated until it is decided.
@@ -202,6 +200,8 @@ struct Attempt<'a> {
     versions: &'a mut HashMap<StreamId, u64>,
     /// The streams as the tables last said.
     known: &'a mut HashMap<StreamId, Stream>,
+    /// The earliest time that the names of new objects may tell: another hub's clock may be ahead of this one's.
+    named_from: &'a mut Timestamp,
     outage: Option<Outage>,
     /// An earlier try may have happened, or may yet happen: the database commits in its own time.
     in_doubt: bool,
@@ -217,12 +217,9 @@ enum Decided {
 
 impl Attempt<'_> {
     async fn commit(&mut self, stored: Stored) -> Result<Decided, GaveUp> {
-        let Stored { objects, samples, hashes, since } = stored;
+        let Stored { objects, samples, hashes } = stored;
         let mut commit = Commit { now: now(), advances: Vec::new(), objects, samples, hashes, ..Commit::default() };
         loop {
-            if clock::mono() - since > STORED_MAX && !self.in_doubt {
-                return Ok(Decided::Changed); // the reconciler of another process may soon take them for orphans
-            }
             commit.advances = self.batch.advances(self.versions);
             let outcome = match self.flusher.index.commit(&commit).await {
                 Ok(outcome) => outcome,
@@ -240,7 +237,7 @@ impl Attempt<'_> {
             let own = self.in_doubt && !matches!(outcome, Outcome::Committed(_)) && self.has_happened(&commit).await?;
             match outcome {
                 Outcome::Committed(streams) => self.learn(streams),
-                Outcome::Conflict(_) | Outcome::Foreign { .. } | Outcome::Gone(_) if own => {}
+                Outcome::Conflict(_) | Outcome::Foreign { .. } | Outcome::Gone(_) | Outcome::Late(_) if own => {}
                 Outcome::Conflict(streams) => {
                     if self.moved(streams) {
                         return Ok(Decided::Changed);
@@ -254,6 +251,11 @@ impl Attempt<'_> {
                     return Ok(Decided::Changed);
                 }
                 Outcome::Gone(_) => return Ok(Decided::Changed), // a flush replaces nothing
+                Outcome::Late(mark) => {
+                    // names tell whole milliseconds
+                    *self.named_from = (*self.named_from).max(Timestamp(mark.0 + 1000));
+                    return Ok(Decided::Changed); // what it stored may be deleted already
+                }
             }
             return Ok(Decided::Committed);
         }

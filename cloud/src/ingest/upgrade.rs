@@ -139,7 +139,7 @@ impl Reader<'_> {
                     remove_unnamed(self.index, self.objects, commit.objects).await;
                     return Ok(CaughtUp::default());
                 }
-                Outcome::Conflict(_) | Outcome::Foreign { .. } => {
+                Outcome::Conflict(_) | Outcome::Foreign { .. } | Outcome::Late(_) => {
                     remove_unnamed(self.index, self.objects, commit.objects).await;
                 }
             }

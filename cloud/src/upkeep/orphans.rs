@@ -1,8 +1,8 @@
 //! Deletes objects that no commit names: left by a process that was killed between storing and committing.
 //!
 //! Never while a rebuild is due: then the manifest is not what counts, and what looks like an orphan may be the only copy
-//! of records that their gateway has deleted. Never before the grace time: a commit may be under way (ingest stores its
-//! objects again when a commit takes longer than a third of the shortest grace time).
+//! of records that their gateway has deleted. Never before the grace time: a commit may be under way. A commit that comes
+//! even later than that finds the mark that is raised here, and stores its objects again.
 
 use std::time::Duration;
 
@@ -31,6 +31,10 @@ pub async fn orphans(index: &LakeIndex, objects: &Objects, grace: Duration, now:
             if let Some(why) = rebuild_due(index, objects).await? {
                 tracing::warn!(objects = keys.len(), why, "objects without a commit are left: a rebuild is due");
                 return Ok(deleted);
+            }
+            let keys = index.orphans(&keys, before(now, grace)).await?;
+            if keys.is_empty() {
+                continue;
             }
             objects.delete_many(&keys).await?;
             tracing::info!(objects = keys.len(), first = keys[0], "objects without a commit are deleted");

@@ -39,7 +39,13 @@ const TABLES: &[Table] = &[
     Table {
         name: "lake",
         key: 1,
-        columns: &[("id", Text), ("incarnation", Text), ("created_at", Int), ("rebuild_due", Text)],
+        columns: &[
+            ("id", Text),
+            ("incarnation", Text),
+            ("created_at", Int),
+            ("rebuild_due", Text),
+            ("orphans_before", Int),
+        ],
     },
     Table {
         name: "lake_epochs",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Advance, Commit, LakeIndex, Outcome, RANGES_MAX, SEQ_END, Stream, hashes, objects, samples,
+    Advance, Commit, LakeIndex, Outcome, RANGES_MAX, SEQ_END, Stream, hashes, objects, orphans, samples,
     streams::{bind_all, streams_by_id, write_streams},
 };
 use crate::{
@@ -37,6 +37,11 @@ async fn in_transaction(tx: &Tx, commit: &Commit, careless: Careless) -> Result<
     if !conflicts.is_empty() && !careless.of_versions {
         return Ok(Outcome::Conflict(conflicts));
     }
+    if let Some(mark) = orphans::too_old(tx, &commit.objects).await?
+        && !careless.of_grace
+    {
+        return Ok(Outcome::Late(mark));
+    }
     for key in &commit.replaced {
         if !objects::is_there(tx, key).await? {
             return Ok(Outcome::Gone(key.clone()));
@@ -64,7 +69,7 @@ async fn in_transaction(tx: &Tx, commit: &Commit, careless: Careless) -> Result<
 fn advance_stream(stream: &mut Stream, advance: &Advance, careless: Careless) -> Result<(), Error> {
     let refuse =
         |why: String| Err(Error::other(format!("commit to {} of epoch {}: {why}", stream.id.kind, stream.id.epoch)));
-    if advance.add.intersects(&stream.committed) && careless == Careless::default() {
+    if advance.add.intersects(&stream.committed) && !careless.of_versions && !careless.of_numbers {
         let twice = advance.add.intersection(&stream.committed);
         return refuse(format!("numbers {:?} are committed already", twice.ranges().first()));
     }

@@ -10,12 +10,14 @@ mod commit;
 mod hashes;
 mod manifest;
 mod objects;
+mod orphans;
 mod ranges;
 mod samples;
 mod schema;
 mod streams;
 mod types;
 
+pub use orphans::named_at;
 pub use ranges::RangeSet;
 pub use types::{
     Advance, Binding, Commit, Count, EpochRow, Exchange, Format, Hashes, Holding, Identity, Manifest, Object,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use contract::Timestamp;
 use sqlx::AssertSqlSafe;
 
-use super::{Count, Exchange, Format, LakeIndex, Object, ObjectQuery, samples, signed};
+use super::{Count, Exchange, Format, LakeIndex, Object, ObjectQuery, orphans, samples, signed};
 use crate::tables::{Error, Row, Tx};
 
 const COLUMNS: &str = "key, format, kind, date, hour, site, row_count, bytes, digest, captured_from, captured_to, \
@@ -59,21 +59,7 @@ impl LakeIndex {
     /// Which of these keys the manifest knows, retired objects included. Each is asked for by itself: a database orders text
     /// by its locale, and a key that an order hides would be taken for an orphan.
     pub async fn known_keys(&self, keys: &[String]) -> Result<BTreeSet<String>, Error> {
-        self.tables()
-            .read(|tx| async move {
-                let mut known = BTreeSet::new();
-                for keys in keys.chunks(KEYS) {
-                    let places: Vec<_> = (1..=keys.len()).map(|n| format!("${n}")).collect();
-                    let sql = format!("SELECT key FROM lake_objects WHERE key IN ({})", places.join(", "));
-                    let statement = tx.sql(AssertSqlSafe(sql));
-                    let rows = keys.iter().fold(statement, |statement, key| statement.bind(key.as_str()));
-                    for row in &rows.fetch_all().await? {
-                        known.insert(row.get("key")?);
-                    }
-                }
-                Ok(known)
-            })
-            .await
+        self.tables().read(|tx| async move { known(&tx, keys).await }).await
     }
 
     /// How much is in the lake, by kind and format.
@@ -86,7 +72,8 @@ impl LakeIndex {
 
     /// Exchanges objects for others, in one transaction with the index of their samples.
     ///
-    /// All or nothing; `false`, and nothing is changed, when one of the old ones is not there any more. Retired objects stay
+    /// All or nothing; `false`, and nothing is changed, when one of the old ones is not there any more, or a new one was
+    /// stored so long ago that it may have been taken for an orphan. Retired objects stay
     /// listed by [`Self::retired_before`], so that readers that started earlier may finish before the bytes go. The hashes
     /// of the records in them go at once: what arrives a second time after that counts as unchecked.
     pub async fn exchange(&self, exchange: &Exchange<'_>) -> Result<bool, Error> {
@@ -121,11 +108,29 @@ impl LakeIndex {
     }
 }
 
+/// Which of these keys have a row.
+pub(super) async fn known(tx: &Tx, keys: &[String]) -> Result<BTreeSet<String>, Error> {
+    let mut known = BTreeSet::new();
+    for keys in keys.chunks(KEYS) {
+        let places: Vec<_> = (1..=keys.len()).map(|n| format!("${n}")).collect();
+        let sql = format!("SELECT key FROM lake_objects WHERE key IN ({})", places.join(", "));
+        let statement = tx.sql(AssertSqlSafe(sql));
+        let rows = keys.iter().fold(statement, |statement, key| statement.bind(key.as_str()));
+        for row in &rows.fetch_all().await? {
+            known.insert(row.get("key")?);
+        }
+    }
+    Ok(known)
+}
+
 async fn exchange_in(tx: &Tx, exchange: &Exchange<'_>) -> Result<bool, Error> {
     for key in exchange.old {
         if !is_there(tx, key).await? {
             return Ok(false);
         }
+    }
+    if orphans::too_old(tx, exchange.new).await?.is_some() {
+        return Ok(false);
     }
     for key in exchange.old {
         retire(tx, key, exchange.why, exchange.now).await?;

@@ -2,7 +2,7 @@
 
 use crate::tables::Migrations;
 
-pub(super) const MIGRATIONS: Migrations = Migrations { set: "lake", steps: &[VERSION_1, VERSION_2] };
+pub(super) const MIGRATIONS: Migrations = Migrations { set: "lake", steps: &[VERSION_1, VERSION_2, VERSION_3] };
 
 /// `lake_streams.ranges` and `lake_objects.holds` are JSON: they are read whole and changed whole, and a row for each
 /// range would be a thousand rows a flush with a thousand gateways.
@@ -102,4 +102,9 @@ CREATE TABLE lake_hashes (
     PRIMARY KEY (epoch, kind, from_seq)
 );
 CREATE INDEX lake_hashes_by_object ON lake_hashes (object);
+";
+
+/// `lake.orphans_before`: an object that was named before this time and that no commit names is an orphan, and stays one.
+const VERSION_3: &str = "
+ALTER TABLE lake ADD COLUMN orphans_before BIGINT NOT NULL DEFAULT 0;
 ";

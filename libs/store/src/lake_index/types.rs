@@ -148,6 +148,9 @@ pub enum Outcome {
     },
     /// Nothing was changed: this object, which was to be replaced, is not in the manifest any more.
     Gone(String),
+    /// Nothing was changed: its objects were stored so long ago that they may have been taken for orphans. They can never
+    /// be committed now; what they hold is stored again, under names of this time or later.
+    Late(Timestamp),
 }
 
 /// How an object is written.

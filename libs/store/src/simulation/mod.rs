@@ -110,4 +110,6 @@ pub struct Careless {
     pub of_versions: bool,
     /// Nobody asks whether a number has come before.
     pub of_numbers: bool,
+    /// Commits do not ask whether their objects may have been taken for orphans.
+    pub of_grace: bool,
 }

@@ -435,6 +435,7 @@ impl<'p> World<'p> {
         let careless = Careless {
             of_versions: self.plan.mutation == Some(Mutation::NoVersions),
             of_numbers: self.plan.mutation == Some(Mutation::NoDedup),
+            of_grace: self.plan.mutation == Some(Mutation::NoGrace),
         };
         let life = self.gates.process(self.processes);
         match Hub::start(life.clone(), &self.lake, careless).await? {
