@@ -4,7 +4,11 @@
 //! sent again); what has a right checksum and cannot be read becomes a dead letter and a gap `rejected`; what is of a
 //! newer version is kept whole.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use bytes::Bytes;
 use contract::{
@@ -76,6 +80,8 @@ pub struct Intake {
     pub batch: Batch,
     /// Epochs that gap records name and whose owner is not known yet: to be asked before they come again.
     pub unknown: Vec<(Principal, Epoch)>,
+    /// Gateways that sent again what is committed: their watermark may not have reached them.
+    pub behind: HashSet<Principal>,
     /// Records that came with a known number, to be compared with the first.
     pub duplicates: Duplicates,
     /// The version up to which frames and records are read.
@@ -115,6 +121,7 @@ impl Intake {
             streams: Streams::default(),
             batch: Batch::default(),
             unknown: Vec::new(),
+            behind: HashSet::new(),
             duplicates: Duplicates::default(),
             assembler: Assembler::new(limits),
             clocks: Clocks::default(),
@@ -260,7 +267,10 @@ impl Intake {
         let id = StreamId { epoch: frame.address.epoch, kind };
         match self.streams.look(id, frame.address.seq) {
             Number::New => {}
-            Number::Committed | Number::Pending => {
+            known @ (Number::Committed | Number::Pending) => {
+                if known == Number::Committed && !self.behind.contains(&lot.from) {
+                    self.behind.insert(lot.from.clone());
+                }
                 self.duplicate(lot, frame, kind);
                 return Passed::Verdict(Verdict::Duplicate);
             }

@@ -72,6 +72,8 @@ pub(super) struct Shell {
     /// The life of the lake that was learnt from, and when that was last looked at.
     pub incarnation: Option<String>,
     pub looked_at: Option<Instant>,
+    /// Since when some gateway sends again what is committed.
+    pub behind_since: Option<Instant>,
 }
 
 /// What the loop woke up for.
@@ -95,6 +97,7 @@ impl Shell {
         loop {
             self.pulse.turn();
             self.look_at_incarnation().await;
+            self.tell_those_behind();
             if self.freed.is_due(Instant::now()) {
                 self.room.clear();
                 self.intake.batch.rows.values_mut().for_each(Vec::shrink_to_fit);
@@ -217,6 +220,19 @@ impl Shell {
             );
             self.intake.new_incarnation();
             self.owe_everyone().await;
+        }
+    }
+
+    /// A watermark was lost on its way, and nothing new of that gateway comes that would bring another: it is published
+    /// again, once a flush interval, since a gateway that has just reconnected sends much again before it reads its own.
+    fn tell_those_behind(&mut self) {
+        if self.intake.behind.is_empty() {
+            return;
+        }
+        let since = *self.behind_since.get_or_insert_with(mono);
+        if mono() - since >= self.options.flush_interval {
+            self.behind_since = None;
+            self.owed.add(self.intake.behind.drain());
         }
     }
 
