@@ -1,6 +1,7 @@
 """Fetches what Sightline needs at run time into one ignored folder, from PyPI and Debian, all pinned in pins.toml.
 
   lib/libonnxruntime.so                the inference runtime
+  lib/tensorrt/                        TensorRT-RTX: compiles models anywhere, runs them on an NVIDIA GPU (x86-64)
   models/efficientnet-lite0/           1000 ImageNet classes, made from PyTorch weights without PyTorch
   models/tiny-gray64/                  five classes of brightness, made by formula: for tests and benchmarks
   media/vtest.mp4                      a fixed surveillance camera, 768x576, 10 frames a second, a key frame each second
@@ -150,6 +151,22 @@ def runtime(root, sources):
     say(f"lib/libonnxruntime.so is ONNX Runtime {pin['version']}")
 
 
+def tensorrt(root, sources):
+    """lib/tensorrt/: both libraries of TensorRT-RTX"""
+    pin, machine = PINS["python"]["onnxruntime-ep-nv-tensorrt-rtx-cu13"], platform.machine()
+    if machine != "x86_64":
+        say(f"no TensorRT-RTX is pinned for {machine}; put the libraries into a folder and name it by SIGHTLINE_TENSORRT")
+        return
+    paths = {member: root / "lib/tensorrt" / pathlib.PurePath(member).name for member in pin["files"]}
+    missing = {member: path for member, path in paths.items() if not has(path, pin["files"][member])}
+    if not missing:
+        return
+    with sources.wheel("onnxruntime-ep-nv-tensorrt-rtx-cu13", pin["sha256"], pin["version"]) as wheel:
+        for member, path in missing.items():
+            put(path, expect(member, wheel.read(member), pin["files"][member]))
+    say(f"lib/tensorrt is TensorRT-RTX {pin['library']}")
+
+
 def models(root, sources):
     """models/: both packages"""
     make(root, "tiny-gray64", lambda golden: tiny.build(golden))
@@ -233,7 +250,7 @@ def only_one(root):
 
 
 def main():
-    steps = {"runtime": runtime, "models": models, "media": media}
+    steps = {"runtime": runtime, "tensorrt": tensorrt, "models": models, "media": media}
     parser = argparse.ArgumentParser(prog="fetch.sh", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", nargs="*", help=f"only these: {', '.join(steps)}")

@@ -10,6 +10,7 @@ set -eu
 packages="
   g++ make cmake nasm pkg-config ca-certificates
   python3 python3-venv
+  libclang1-14 libclang-common-14-dev
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
   gstreamer1.0-plugins-ugly gstreamer1.0-libav
@@ -19,6 +20,7 @@ packages="
 "
 # prometheus is here for promtool, systemd for systemd-analyze, postgresql for its programs, strace to record what the
 # object store does to its disk: tests use them. The tests start a Postgres of their own; the one that Debian starts is not used.
+# libclang is here for the TensorRT bindings, which are made while building; without its 300 MB of development files.
 # Not here: libgstreamer-plugins-bad1.0-dev, which pulls in 739 MB of OpenCV, VTK and OpenMPI.
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

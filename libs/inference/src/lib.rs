@@ -9,6 +9,7 @@ pub mod package;
 
 mod check;
 mod files;
+pub mod graph;
 pub mod onnx;
 
 pub mod engine;

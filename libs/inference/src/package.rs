@@ -12,7 +12,11 @@ use contract::{
 use sha2::{Digest as _, Sha256};
 use vision::Spec;
 
-use crate::{check, files::Files, onnx};
+use crate::{
+    check,
+    files::Files,
+    onnx::{self, Dim},
+};
 pub use crate::{
     check::{Graph as GraphError, Manifest as ManifestError},
     files::{Error as FileError, MAX_FILE_BYTES},
@@ -123,6 +127,15 @@ impl Package {
     /// Bytes of one uint8 input tensor: height x width x channels.
     pub fn tensor_len(&self) -> usize {
         self.spec().len()
+    }
+
+    /// The one batch size that the model file takes; `None` where it takes any.
+    pub fn batch(&self) -> Option<usize> {
+        let input = self.0.graph.inputs.iter().find(|value| value.name == self.0.manifest.input.name)?;
+        match input.shape.as_deref()?.first()? {
+            Dim::Fixed(n) => usize::try_from(*n).ok(),
+            Dim::Any(_) => None,
+        }
     }
 
     /// The golden rows, where there are any.

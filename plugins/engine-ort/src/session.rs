@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use contract::model::{Dtype, ModelInput, OutputForm};
-use inference::{Batch, Engine, EngineError, Health, Package, Refusal, engine::check_batch, onnx::Dim};
+use inference::{Batch, Engine, EngineError, Health, Package, Refusal, engine::check_batch};
 use ort::{
     ep,
     session::{RunOptions, Session as OrtSession, SessionInputValue, builder::GraphOptimizationLevel},
@@ -64,7 +64,7 @@ impl Session {
             spec: package.spec(),
             classes: package.classes().len(),
             form: manifest.output.form,
-            max_batch: if fixed_batch(package) {
+            max_batch: if package.batch().is_some() {
                 1
             } else {
                 max_batch.unwrap_or_else(|| usual_batch(package.tensor_len()))
@@ -217,10 +217,4 @@ fn give_back_memory() {
 /// EfficientNet-Lite0 it costs the same, and 13 MB for each tensor.
 fn usual_batch(tensor_len: usize) -> usize {
     (MAX_BATCH_BYTES / tensor_len.max(1)).clamp(1, MAX_BATCH)
-}
-
-fn fixed_batch(package: &Package) -> bool {
-    let input = package.graph().inputs.iter().find(|value| value.name == package.manifest().input.name);
-    let shape = input.and_then(|value| value.shape.as_deref());
-    matches!(shape, Some([Dim::Fixed(_), ..]))
 }
