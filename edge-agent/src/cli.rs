@@ -61,8 +61,23 @@ enum Command {
     Run(RunArgs),
     /// Validate the configuration, and try model, library, broker and each camera.
     Check(CheckArgs),
+    /// Show which inference engines can be used here, and why each other one cannot.
+    #[command(after_help = ENGINES)]
+    Engines(EnginesArgs),
     /// Print the configuration in force, with where each value comes from; secrets are left out.
     PrintConfig,
+}
+
+const ENGINES: &str = "\
+The order is that of preference: a model gets the first engine that is usable, loads it, and gives its golden answers.
+`engines.preference` in the configuration says another order; `sightline-edge check` also loads each model.
+Exit codes: 0 at least one can be used, 4 none can.";
+
+#[derive(Args, Debug)]
+struct EnginesArgs {
+    /// Print one JSON document instead of a table.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -98,9 +113,21 @@ impl Cli {
                 }
                 exit::OK
             }
+            Command::Engines(args) => self.engines(&loaded, args),
             Command::Check(args) => self.check(&loaded, args),
             Command::Run(args) => self.run(&loaded, args),
         }
+    }
+
+    fn engines(&self, loaded: &Loaded<Config>, args: &EnginesArgs) -> u8 {
+        let survey = engines::survey(&crate::app::factories(&loaded.value, &self.common.state_dir(STATE)));
+        #[expect(clippy::print_stdout, reason = "it is the command's result")]
+        match args.json.then(|| serde_json::to_string_pretty(&survey)) {
+            Some(Ok(json)) => println!("{json}"),
+            Some(Err(error)) => return complain(&error),
+            None => print!("{}", engines::table(&survey)),
+        }
+        if survey.iter().any(|one| one.usable) { exit::OK } else { exit::MISSING }
     }
 
     fn check(&self, loaded: &Loaded<Config>, args: &CheckArgs) -> u8 {

@@ -20,8 +20,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("link", &["contract"]),
     ("inference", &["contract", "vision"]),
     ("daemon", &[]),
-    ("engine-ort", &["contract", "vision", "inference"]),
-    ("edge-agent", &["contract", "vision", "inference", "link", "daemon", "engine-ort"]),
+    ("nvidia", &["inference"]),
+    ("engine-ort", &["contract", "vision", "inference", "nvidia"]),
+    ("engine-tensorrt", &["contract", "vision", "inference", "nvidia"]),
+    ("engines", &["inference", "engine-ort", "engine-tensorrt"]),
+    ("edge-agent", &["contract", "vision", "inference", "link", "daemon", "engines"]),
     ("cloud", &["contract", "vision", "inference", "link", "store", "daemon", "engine-ort"]),
     ("trainer", &["contract", "vision", "inference", "store", "daemon", "engine-ort"]),
 ];

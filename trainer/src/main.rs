@@ -1,6 +1,7 @@
 //! `sightline-train`: what the engineer who makes models works with. It begins with looking at them.
 
 mod inspect;
+mod variants;
 
 use std::{
     io::{self, Write},
@@ -22,6 +23,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Inspect(Inspect),
+    Variants(variants::Options),
 }
 
 /// Say what a model takes, what it gives, and whether it can be used.
@@ -52,8 +54,11 @@ struct Inspect {
 }
 
 fn main() -> ExitCode {
-    let Command::Inspect(options) = Cli::parse().command;
-    match run(&options) {
+    let done = match Cli::parse().command {
+        Command::Inspect(options) => run(&options),
+        Command::Variants(options) => variants::run(&options, &mut io::stdout().lock()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads us has enough, as in `| head`: that is no failure.
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {

@@ -12,7 +12,7 @@ use daemon::{
     state::{Found, StateDir},
 };
 use engine_ort::OrtCpu;
-use inference::{Engine, EngineFactory, Package};
+use inference::{Accuracy, Engine, EngineFactory, Package};
 use store::{objects::Objects, tables::Tables};
 
 use super::{Error, places};
@@ -158,7 +158,7 @@ pub(super) fn load_model(path: &Path, library: Option<PathBuf>) -> Result<(Packa
     let package = Package::open(path).map_err(|error| model(&error))?;
     let ort = OrtCpu::new(library);
     let factories: [&dyn EngineFactory; 1] = [&ort];
-    let chosen = inference::choose(&factories, &[], &package).map_err(|error| model(&error))?;
+    let chosen = inference::choose(&factories, &[], Accuracy::Exact, &package).map_err(|error| model(&error))?;
     tracing::info!(engine = chosen.engine.name(), reason = chosen.reason, "the hub's model is loaded");
     Ok((package, chosen.engine, chosen.reason))
 }

@@ -115,7 +115,7 @@ impl App {
         gstreamer::init().map_err(|error| BuildError::Gstreamer(error.to_string()))?;
         name_missing_elements(&config);
         let models::Ready { loaded: packages, models, engines } =
-            models::load(&config).map_err(|error| BuildError::Model(Box::new(error)))?;
+            models::load(&config, state.path()).map_err(|error| BuildError::Model(Box::new(error)))?;
         let listener = daemon::listen::bind(config.admin.listen, "admin.listen")?;
         let mut identity = Identity::new(config.site.clone(), config.gateway.clone());
         let outbox = Arc::new(open_outbox(&config.outbox, &state, &identity)?);

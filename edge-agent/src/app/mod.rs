@@ -29,6 +29,7 @@ use daemon::{
 
 pub use build::{BuildError, Options};
 pub use drain::Summary;
+pub(crate) use models::factories;
 pub(crate) use probes::{check_link, check_models};
 
 use crate::{

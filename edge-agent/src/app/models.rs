@@ -1,8 +1,11 @@
 //! Model packages: opened, checked, and each given an engine.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use engine_ort::OrtCpu;
 use inference::{EngineFactory, NoEngine, Package, choose};
 
 use super::EngineFacts;
@@ -54,29 +57,30 @@ pub enum ModelError {
     },
 }
 
-/// The factories that are built in.
-pub fn factories(library: Option<PathBuf>) -> Vec<Box<dyn EngineFactory>> {
-    vec![Box::new(OrtCpu::new(library))]
+/// The factories that are built in; TensorRT's plans are kept in the state folder.
+pub fn factories(config: &Config, state: &Path) -> Vec<Box<dyn EngineFactory>> {
+    let (onnxruntime, tensorrt) = (config.engines.library.clone(), config.engines.tensorrt.clone());
+    engines::all(&engines::Options { onnxruntime, tensorrt, plans: state.join("plans"), driver: None })
 }
 
 /// Loads the packages that some region uses.
 ///
 /// # Errors
 /// The first that cannot be used.
-pub fn load(config: &Config) -> Result<Ready, ModelError> {
+pub fn load(config: &Config, state: &Path) -> Result<Ready, ModelError> {
     let used: std::collections::BTreeSet<String> = config
         .cameras
         .values()
         .flat_map(|camera| camera.regions().into_values().map(|region| region.model().to_owned()))
         .collect();
     let wanted: BTreeMap<&String, &PathBuf> = config.models.iter().filter(|(name, _)| used.contains(*name)).collect();
-    let factories = factories(config.engines.library.clone());
+    let factories = factories(config, state);
     let factories: Vec<&dyn EngineFactory> = factories.iter().map(AsRef::as_ref).collect();
     let (mut loaded, mut models, mut facts) = (Vec::new(), Vec::new(), Vec::new());
     for (index, (name, path)) in wanted.into_iter().enumerate() {
         let package = Package::open(path)
             .map_err(|source| ModelError::Package { name: name.clone(), source: Box::new(source) })?;
-        let chosen = choose(&factories, &config.engines.preference, &package)
+        let chosen = choose(&factories, &config.engines.preference, config.engines.accuracy(), &package)
             .map_err(|source| ModelError::Engine { name: name.clone(), source })?;
         for refused in &chosen.refused {
             tracing::warn!(model = name, engine = refused.engine, why = refused.why, "engine is not used");

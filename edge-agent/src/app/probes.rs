@@ -1,6 +1,6 @@
 //! What `check` tries of the agent's parts, with the same code that `run` uses.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use daemon::check::Report;
 use inference::{EngineFactory, Package, choose};
@@ -9,15 +9,18 @@ use super::{build, models};
 use crate::{config::Config, identity::Identity};
 
 /// Opens every package, and loads each with the engine that would be chosen.
-pub fn check_models(config: &Config, report: &mut Report) {
-    let factories = models::factories(config.engines.library.clone());
+pub fn check_models(config: &Config, state: &Path, report: &mut Report) {
+    let factories = models::factories(config, state);
     let factories: Vec<&dyn EngineFactory> = factories.iter().map(AsRef::as_ref).collect();
-    for factory in &factories {
-        match factory.probe() {
-            Ok(probe) => {
-                report.ok(format!("engine {}", factory.name()), format!("{} on {}", probe.version, probe.device))
-            }
-            Err(refusal) => report.failed(format!("engine {}", factory.name()), refusal.full(), None),
+    let probes: Vec<_> = factories.iter().map(|factory| (factory.name(), factory.probe())).collect();
+    let one_works = probes.iter().any(|(_, probe)| probe.is_ok());
+    for (name, probe) in probes {
+        let title = format!("engine {name}");
+        match probe {
+            Ok(probe) => report.ok(title, format!("{} on {}", probe.version, probe.device)),
+            // A machine without an accelerator is a whole machine: only one on which nothing runs is not.
+            Err(refusal) if one_works => report.ok(title, format!("is not used: {}", refusal.full())),
+            Err(refusal) => report.failed(title, refusal.full(), None),
         }
     }
     for (name, path) in &config.models {
@@ -29,7 +32,7 @@ pub fn check_models(config: &Config, report: &mut Report) {
                 continue;
             }
         };
-        match choose(&factories, &config.engines.preference, &package) {
+        match choose(&factories, &config.engines.preference, config.engines.accuracy(), &package) {
             Ok(chosen) => {
                 report.ok(title, format!("{} {}: {}", package.manifest().id, package.digest(), chosen.reason))
             }

@@ -13,6 +13,9 @@ impl daemon::config::Config for Config {
         if !(1..=100).contains(&self.samples.jpeg_quality) {
             problems.add("samples.jpeg_quality", "must lie between 1 and 100");
         }
+        if !(0.0..=1.0).contains(&self.engines.loss_max) {
+            problems.add("engines.loss_max", "must lie between 0 and 1: it is a share of inputs");
+        }
         self.check_outbox(problems);
         if self.health.interval.get().is_zero() {
             problems.add("health.interval", "must be longer than 0s");

@@ -13,6 +13,7 @@ use daemon::{
     config::{Bytes, Secret, Span},
     telemetry::TelemetryConfig,
 };
+use inference::Accuracy;
 use serde::{Deserialize, Serialize};
 
 pub use effective::effective;
@@ -82,7 +83,7 @@ pub struct Mqtt {
 }
 
 /// Inference engines.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Engines {
     /// Names in the order in which they are tried; all that are built in when empty.
@@ -90,6 +91,39 @@ pub struct Engines {
     /// The file `libonnxruntime.so`; looked for where it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub library: Option<PathBuf>,
+    /// The folder with TensorRT's libraries; looked for where it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensorrt: Option<PathBuf>,
+    /// Which of a package's files may be taken: `exact`, or `fast`.
+    pub precision: Precision,
+    /// With `fast`: the largest share of inputs, 0 to 1, whose best label may change.
+    pub loss_max: f32,
+}
+
+/// Which of a package's files may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// The float32 one.
+    Exact,
+    /// The fastest that loses no more than `loss_max`.
+    Fast,
+}
+
+impl Default for Engines {
+    fn default() -> Self {
+        Self { preference: Vec::new(), library: None, tensorrt: None, precision: Precision::Exact, loss_max: 0.01 }
+    }
+}
+
+impl Engines {
+    /// The choice as the chooser takes it.
+    pub fn accuracy(&self) -> Accuracy {
+        match self.precision {
+            Precision::Exact => Accuracy::Exact,
+            Precision::Fast => Accuracy::Fast { loss_max: self.loss_max },
+        }
+    }
 }
 
 /// Samples, all cameras together.

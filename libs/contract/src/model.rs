@@ -32,6 +32,9 @@ pub struct ModelManifest {
     /// Least score for an event, by class; where a class is absent, the region's rule holds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub thresholds: BTreeMap<Arc<str>, f32>,
+    /// Other files of the same model, by what they compute in; `model.onnx` itself is the [`Precision::Fp32`] one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variants: BTreeMap<Precision, Variant>,
     /// The file with golden rows, JSON [`Golden`]; checked after loading.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub golden: Option<String>,
@@ -47,6 +50,64 @@ pub struct ModelManifest {
     /// Where the weights come from, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+}
+
+/// What a model file computes in. TensorRT 11 and TensorRT-RTX take it from the file, so it is a property of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Precision {
+    /// 32-bit floating point.
+    #[serde(rename = "fp32")]
+    Fp32,
+    /// 16-bit floating point between an input and an output of the usual types.
+    #[serde(rename = "fp16")]
+    Fp16,
+    /// 8-bit integers in the style of CPUs: unsigned activations, signed weights, QDQ. Reserved: not made yet.
+    #[serde(rename = "int8-cpu")]
+    Int8Cpu,
+    /// 8-bit integers in the style of TensorRT: signed and symmetric, weights per channel, bias not quantised. Reserved:
+    /// not made yet.
+    #[serde(rename = "int8-trt")]
+    Int8Trt,
+}
+
+impl Precision {
+    /// As in manifests and commands.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            Precision::Fp16 => "fp16",
+            Precision::Int8Cpu => "int8-cpu",
+            Precision::Int8Trt => "int8-trt",
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Another file of the same model, with the same input and output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    /// Its name in [`ModelManifest::files`], which holds its digest.
+    pub file: String,
+    /// How well it agrees with `model.onnx`, measured when it was made.
+    pub agreement: Agreement,
+}
+
+/// How two files of a model agree on the same inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// How many inputs were compared.
+    pub inputs: u32,
+    /// The share of them for which both give the same class the highest score, 0 to 1.
+    pub top1: f32,
+    /// The largest difference of a probability.
+    pub difference_max: f32,
+    /// The mean difference of a probability.
+    pub difference_mean: f32,
 }
 
 /// What the model takes.

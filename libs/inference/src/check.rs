@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use contract::{
     SCHEMA,
-    model::{Dtype, Golden, ModelInput, ModelManifest},
+    model::{Agreement, Dtype, Golden, ModelInput, ModelManifest, Precision},
 };
 use vision::{MAX_SIDE, PREPROCESS_VERSION, Spec};
 
@@ -49,6 +49,10 @@ pub enum Manifest {
     ThresholdClass { class: String },
     #[error("`thresholds.{class}` is {value}; scores are 0 to 1")]
     ThresholdValue { class: String, value: f32 },
+    #[error("variant `{variant}` is `{MODEL}` itself; leave it out")]
+    VariantIsModel { variant: Precision },
+    #[error("variant `{variant}`: `agreement.{field}` is {value}; measure it again with `sightline-train variants`")]
+    VariantAgreement { variant: Precision, field: &'static str, value: f32 },
     #[error("golden rows: {why}")]
     Golden { why: String },
     #[error("golden input `{input}` has {got} bytes, the model's input has {expected}")]
@@ -91,14 +95,30 @@ pub fn manifest(manifest: &ModelManifest) -> Result<(), Manifest> {
     }
     files_named(manifest)?;
     input(&manifest.input)?;
+    variants(manifest)?;
     classes(manifest)
+}
+
+fn variants(manifest: &ModelManifest) -> Result<(), Manifest> {
+    for (&precision, variant) in &manifest.variants {
+        if precision == Precision::Fp32 || variant.file == MODEL {
+            return Err(Manifest::VariantIsModel { variant: precision });
+        }
+        let Agreement { top1, difference_max, difference_mean, .. } = variant.agreement;
+        let shares = [("top1", top1), ("difference_max", difference_max), ("difference_mean", difference_mean)];
+        if let Some((field, value)) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+            return Err(Manifest::VariantAgreement { variant: precision, field, value });
+        }
+    }
+    Ok(())
 }
 
 fn files_named(manifest: &ModelManifest) -> Result<(), Manifest> {
     for name in manifest.files.keys() {
         files::check_name(name).map_err(|error| Manifest::FileName { why: error.to_string() })?;
     }
-    for name in [MODEL].into_iter().chain(manifest.golden.as_deref()) {
+    let variants = manifest.variants.values().map(|variant| variant.file.as_str());
+    for name in [MODEL].into_iter().chain(manifest.golden.as_deref()).chain(variants) {
         if !manifest.files.contains_key(name) {
             return Err(Manifest::NotListed { name: name.into() });
         }

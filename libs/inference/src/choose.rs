@@ -3,16 +3,44 @@
 
 use std::fmt;
 
+use contract::model::Precision;
+
 use crate::{
     Engine, EngineFactory, Package,
     engine::full,
     golden::{self, Checked},
 };
 
+/// Which of a package's files an engine may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Accuracy {
+    /// Only the float32 file: the answers that the model was made with.
+    #[default]
+    Exact,
+    /// The fastest file that changes the best label of at most this share of inputs, 0 to 1, as was measured when the
+    /// file was made.
+    Fast {
+        /// The largest share.
+        loss_max: f32,
+    },
+}
+
+impl Accuracy {
+    fn accepts(self, package: &Package) -> bool {
+        match (self, package.agreement()) {
+            (_, None) => true,
+            (Accuracy::Exact, Some(_)) => false,
+            (Accuracy::Fast { loss_max }, Some(agreement)) => 1.0 - agreement.top1 <= loss_max,
+        }
+    }
+}
+
 /// The engine that was chosen.
 pub struct Chosen {
     /// Loaded, warmed up, and checked on the golden rows.
     pub engine: Box<dyn Engine>,
+    /// What the model file that it runs computes in.
+    pub precision: Precision,
     /// Why this one, for people: it stands in health records.
     pub reason: String,
     /// The engines that were tried before, with the reason why not.
@@ -23,6 +51,7 @@ impl fmt::Debug for Chosen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Chosen")
             .field("engine", &self.engine.name())
+            .field("precision", &self.precision)
             .field("reason", &self.reason)
             .field("refused", &self.refused)
             .finish()
@@ -60,15 +89,22 @@ fn listed(refused: &[Refused]) -> String {
 /// An engine counts only when it is there (probe), takes the model (load), runs it (warm-up, which also lets the
 /// runtime plan its memory before the first frame), and gives the package's golden answers.
 ///
+/// Of the package's files it gets the first that it can make use of and that `accuracy` accepts.
+///
 /// # Errors
 /// [`NoEngine`] with the reason of each.
-pub fn choose(factories: &[&dyn EngineFactory], preference: &[String], package: &Package) -> Result<Chosen, NoEngine> {
+pub fn choose(
+    factories: &[&dyn EngineFactory],
+    preference: &[String],
+    accuracy: Accuracy,
+    package: &Package,
+) -> Result<Chosen, NoEngine> {
     let mut refused = Vec::new();
     for wanted in order(factories, preference) {
-        match attempt(factories, &wanted, package) {
-            Ok((engine, found)) => {
+        match attempt(factories, &wanted, accuracy, package) {
+            Ok((engine, precision, found)) => {
                 let reason = reason(&wanted, &found, preference.is_empty(), &refused);
-                return Ok(Chosen { engine, reason, refused });
+                return Ok(Chosen { engine, precision, reason, refused });
             }
             Err(why) => refused.push(Refused { engine: wanted, why }),
         }
@@ -88,26 +124,52 @@ fn order(factories: &[&dyn EngineFactory], preference: &[String]) -> Vec<String>
     names
 }
 
-/// Probe, load, warm up, golden check: what the engine is and how it proved itself, or why not.
+/// Probe, then load, warm up and golden check with each file until one does: what the engine is and how it proved itself,
+/// or why not.
 fn attempt(
     factories: &[&dyn EngineFactory],
     wanted: &str,
+    accuracy: Accuracy,
     package: &Package,
-) -> Result<(Box<dyn Engine>, String), String> {
+) -> Result<(Box<dyn Engine>, Precision, String), String> {
     let Some(factory) = factories.iter().find(|f| f.name() == wanted) else {
         let known: Vec<&str> = factories.iter().map(|f| f.name()).collect();
         return Err(format!("no engine of this name is built in; known: {}", known.join(", ")));
     };
     let probe = factory.probe().map_err(|refusal| full(&refusal))?;
+    let files = factory.precisions().iter().filter_map(|&precision| package.variant(precision));
+    let mut refused = Vec::new();
+    for package in files.filter(|package| accuracy.accepts(package)) {
+        match prove(*factory, &package) {
+            Ok((engine, proof)) => {
+                let (precision, device) = (package.precision(), &probe.device);
+                let found = format!("{} {} on {device} in {precision}; {proof}", factory.name(), probe.version);
+                return Ok((engine, precision, found));
+            }
+            Err(why) => refused.push(format!("{}: {why}", package.precision())),
+        }
+    }
+    match &refused[..] {
+        [only] => Err(only.split_once(": ").map_or(only.clone(), |(_, why)| why.to_owned())),
+        [] => Err(format!("the package has no file that it takes; it takes {}", listed_precisions(factory.precisions()))),
+        _ => Err(refused.join("; ")),
+    }
+}
+
+fn listed_precisions(precisions: &[Precision]) -> String {
+    precisions.iter().map(|precision| precision.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Loads the package's file and runs the golden rows; how they went.
+fn prove(factory: &dyn EngineFactory, package: &Package) -> Result<(Box<dyn Engine>, String), String> {
     let mut engine = factory.load(package).map_err(|refusal| full(&refusal))?;
-    let checked = golden::check(engine.as_mut(), package).map_err(|error| full(&error))?;
-    let proof = match checked {
+    let proof = match golden::check(engine.as_mut(), package).map_err(|error| full(&error))? {
         Checked::Rows { rows, largest_difference } => {
             format!("{rows} golden rows agree within {largest_difference:.1e}")
         }
         Checked::WarmedUpOnly => "the package has no golden rows, only a warm-up was run".into(),
     };
-    Ok((engine, format!("{} {} on {}; {proof}", factory.name(), probe.version, probe.device)))
+    Ok((engine, proof))
 }
 
 fn reason(name: &str, found: &str, by_default: bool, refused: &[Refused]) -> String {

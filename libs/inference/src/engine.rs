@@ -5,6 +5,8 @@
 
 use std::{error::Error as StdError, time::Duration};
 
+use contract::model::Precision;
+
 use crate::Package;
 
 /// Some uint8 tensors in the model's layout, back to back: `[n, H, W, C]` or `[n, C, H, W]`.
@@ -142,7 +144,12 @@ pub trait EngineFactory: Send + Sync {
     /// Why they cannot be used, naming what was looked for.
     fn probe(&self) -> Result<Probe, Refusal>;
 
-    /// Loads the package's model.
+    /// What a model file may compute in to be worth running here, the best first. On a CPU float16 is slower than float32.
+    fn precisions(&self) -> &[Precision] {
+        &[Precision::Fp32]
+    }
+
+    /// Loads the package's model, with the file that the package is seen with.
     ///
     /// # Errors
     /// Why this engine cannot run this model.

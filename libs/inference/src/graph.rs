@@ -4,9 +4,11 @@
 //! a newer ONNX writes is lost. Field numbers are those of `onnx.proto3`.
 
 mod fields;
+mod half;
 mod weights;
 
 use fields::Fields;
+pub use half::{Half, HalfError, half};
 use prost::Message;
 pub use weights::{Quantization, not_a_number, quantization};
 

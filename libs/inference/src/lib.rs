@@ -19,7 +19,7 @@ mod golden;
 
 pub mod batcher;
 
-pub use choose::{Chosen, NoEngine, Refused, choose};
+pub use choose::{Accuracy, Chosen, NoEngine, Refused, choose};
 pub use engine::{Batch, Engine, EngineError, EngineFactory, Health, Probe, Refusal};
 pub use golden::{GoldenError, check as golden_check};
 pub use package::Package;

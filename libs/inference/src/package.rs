@@ -7,7 +7,7 @@ use std::{path::Path, path::PathBuf, sync::Arc};
 
 use contract::{
     Digest, ModelRef,
-    model::{Golden, MANIFEST, ModelManifest},
+    model::{Agreement, Golden, MANIFEST, ModelManifest, Precision},
 };
 use sha2::{Digest as _, Sha256};
 use vision::Spec;
@@ -73,11 +73,31 @@ pub enum ErrorKind {
     /// The graph is not what the manifest says.
     #[error("`{MODEL}` does not match `{MANIFEST}`")]
     Graph(#[source] GraphError),
+    /// A variant's file is not ONNX.
+    #[error("`{name}`")]
+    VariantOnnx {
+        /// The file.
+        name: String,
+        /// Why.
+        source: onnx::Error,
+    },
+    /// A variant's graph takes or gives something else than the model.
+    #[error("`{name}` does not match `{MANIFEST}`")]
+    VariantGraph {
+        /// The file.
+        name: String,
+        /// What differs.
+        source: Box<GraphError>,
+    },
 }
 
-/// An opened, checked package. Cheap to clone; the weights are read when asked for, not kept.
+/// An opened, checked package, seen with one of its model files: the float32 one, or by [`Package::variant`] another.
+/// Cheap to clone; the weights are read when asked for, not kept.
 #[derive(Clone, Debug)]
-pub struct Package(Arc<Inner>);
+pub struct Package {
+    inner: Arc<Inner>,
+    precision: Precision,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -96,32 +116,33 @@ impl Package {
     /// The first mistake: which file, what is wrong, what to do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        Inner::open(path).map(|inner| Self(Arc::new(inner))).map_err(|kind| Error { path: path.to_owned(), kind })
+        let inner = Inner::open(path).map_err(|kind| Error { path: path.to_owned(), kind })?;
+        Ok(Self { inner: Arc::new(inner), precision: Precision::Fp32 })
     }
 
     /// What the package says of itself.
     pub fn manifest(&self) -> &ModelManifest {
-        &self.0.manifest
+        &self.inner.manifest
     }
 
     /// SHA-256 of the manifest's bytes: names the whole package.
     pub fn digest(&self) -> Digest {
-        self.0.digest
+        self.inner.digest
     }
 
     /// The model as records name it.
     pub fn model_ref(&self) -> ModelRef {
-        ModelRef { digest: self.0.digest, version: Some(self.0.manifest.version.clone()) }
+        ModelRef { digest: self.inner.digest, version: Some(self.inner.manifest.version.clone()) }
     }
 
     /// Class names in the order of the scores.
     pub fn classes(&self) -> &[Arc<str>] {
-        &self.0.manifest.classes
+        &self.inner.manifest.classes
     }
 
     /// The uint8 tensor that the model wants, for [`vision::Preprocessor`].
     pub fn spec(&self) -> Spec {
-        Spec::from(&self.0.manifest.input)
+        Spec::from(&self.inner.manifest.input)
     }
 
     /// Bytes of one uint8 input tensor: height x width x channels.
@@ -131,7 +152,7 @@ impl Package {
 
     /// The one batch size that the model file takes; `None` where it takes any.
     pub fn batch(&self) -> Option<usize> {
-        let input = self.0.graph.inputs.iter().find(|value| value.name == self.0.manifest.input.name)?;
+        let input = self.inner.graph.inputs.iter().find(|value| value.name == self.inner.manifest.input.name)?;
         match input.shape.as_deref()?.first()? {
             Dim::Fixed(n) => usize::try_from(*n).ok(),
             Dim::Any(_) => None,
@@ -140,17 +161,17 @@ impl Package {
 
     /// The golden rows, where there are any.
     pub fn golden(&self) -> Option<&Golden> {
-        self.0.golden.as_ref()
+        self.inner.golden.as_ref()
     }
 
     /// What the model file says of itself.
     pub fn graph(&self) -> &onnx::Model {
-        &self.0.graph
+        &self.inner.graph
     }
 
     /// Where the package lies.
     pub fn path(&self) -> &Path {
-        &self.0.path
+        &self.inner.path
     }
 
     /// The bytes of a file that the manifest names; checked against its digest again, since it is read from disk.
@@ -158,15 +179,32 @@ impl Package {
     /// # Errors
     /// When it cannot be read or has changed.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
-        self.0.read(name).map_err(|kind| Error { path: self.0.path.clone(), kind })
+        self.inner.read(name).map_err(|kind| Error { path: self.inner.path.clone(), kind })
     }
 
-    /// The bytes of `model.onnx`.
+    /// What the model file computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The same package seen with its file of this precision; `None` when it has none.
+    pub fn variant(&self, precision: Precision) -> Option<Self> {
+        let there = precision == Precision::Fp32 || self.inner.manifest.variants.contains_key(&precision);
+        there.then(|| Self { inner: Arc::clone(&self.inner), precision })
+    }
+
+    /// How well the file agrees with the float32 one; `None` for that one itself.
+    pub fn agreement(&self) -> Option<Agreement> {
+        self.inner.manifest.variants.get(&self.precision).map(|variant| variant.agreement)
+    }
+
+    /// The bytes of the model file.
     ///
     /// # Errors
     /// As [`Package::read`].
     pub fn model(&self) -> Result<Vec<u8>, Error> {
-        self.read(MODEL)
+        let variant = self.inner.manifest.variants.get(&self.precision);
+        self.read(variant.map_or(MODEL, |variant| &variant.file))
     }
 }
 
@@ -186,6 +224,12 @@ impl Inner {
         let graph = onnx::Model::parse(&model).map_err(ErrorKind::Onnx)?;
         drop(model);
         check::graph(&manifest, &graph).map_err(ErrorKind::Graph)?;
+        for variant in manifest.variants.values() {
+            let name = || variant.file.clone();
+            let graph = onnx::Model::parse(&files.read(&variant.file, MAX_FILE_BYTES)?)
+                .map_err(|source| ErrorKind::VariantOnnx { name: name(), source })?;
+            check::graph(&manifest, &graph).map_err(|source| ErrorKind::VariantGraph { name: name(), source: Box::new(source) })?;
+        }
 
         let mut inner = Self { path: path.to_owned(), files, manifest, digest, golden: None, graph };
         inner.golden = inner.open_golden()?;

@@ -6,7 +6,7 @@ mod models;
 
 use std::time::Duration;
 
-use inference::{Batch, Engine, EngineError, EngineFactory, Health, Package, Probe, Refusal, choose};
+use inference::{Accuracy, Batch, Engine, EngineError, EngineFactory, Health, Package, Probe, Refusal, choose};
 use models::Copy;
 use serde_json::json;
 
@@ -74,12 +74,12 @@ fn names(names: &[&str]) -> Vec<String> {
 #[test]
 fn the_preference_decides() {
     let (_copy, package) = package();
-    let chosen = choose(&[&GOOD, &OTHER], &names(&["other", "good"]), &package).unwrap();
+    let chosen = choose(&[&GOOD, &OTHER], &names(&["other", "good"]), Accuracy::Exact, &package).unwrap();
     assert_eq!(
         chosen.reason,
         "`other` is the first in the preference: other 1 on test; 3 golden rows agree within 0.0e0"
     );
-    let chosen = choose(&[&GOOD, &OTHER], &[], &package).unwrap();
+    let chosen = choose(&[&GOOD, &OTHER], &[], Accuracy::Exact, &package).unwrap();
     assert!(chosen.reason.starts_with("`good` is the first engine of this program"), "{}", chosen.reason);
 }
 
@@ -87,7 +87,7 @@ fn the_preference_decides() {
 fn refused_engines_are_passed_with_their_reasons() {
     let (_copy, package) = package();
     let wanted = names(&["tensorflow", "absent", "wrong", "nan", "good"]);
-    let chosen = choose(&[&ABSENT, &WRONG, &NAN, &GOOD], &wanted, &package).unwrap();
+    let chosen = choose(&[&ABSENT, &WRONG, &NAN, &GOOD], &wanted, Accuracy::Exact, &package).unwrap();
     let why: Vec<&str> = chosen.refused.iter().map(|refused| refused.why.as_str()).collect();
     assert_eq!(why[0], "no engine of this name is built in; known: absent, wrong, nan, good");
     assert_eq!(why[1], "no libwonder; install it: dlopen failed");
@@ -103,18 +103,18 @@ fn refused_engines_are_passed_with_their_reasons() {
 #[test]
 fn no_engine_names_each() {
     let (_copy, package) = package();
-    let error = choose(&[&ABSENT], &[], &package).unwrap_err();
+    let error = choose(&[&ABSENT], &[], Accuracy::Exact, &package).unwrap_err();
     assert_eq!(
         error.to_string(),
         "no engine can run model `tiny-gray64`: `absent` refused: no libwonder; install it: dlopen failed"
     );
-    assert!(choose(&[], &[], &package).unwrap_err().to_string().contains("built without engines"));
+    assert!(choose(&[], &[], Accuracy::Exact, &package).unwrap_err().to_string().contains("built without engines"));
 }
 
 #[test]
 fn without_golden_rows_the_warm_up_must_do() {
     let copy = Copy::tiny().without_golden();
     let package = Package::open(copy.path()).unwrap();
-    let chosen = choose(&[&WRONG], &[], &package).unwrap();
+    let chosen = choose(&[&WRONG], &[], Accuracy::Exact, &package).unwrap();
     assert!(chosen.reason.contains("no golden rows, only a warm-up"), "{}", chosen.reason);
 }

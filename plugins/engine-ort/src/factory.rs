@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use inference::{Engine, EngineFactory, Package, Probe, Refusal};
 
-use crate::{runtime, session::Session};
+use crate::{provider::Provider, runtime, session::Session};
 
 /// The engine's name in configuration, predictions and metrics.
 pub const NAME: &str = "ort-cpu";
@@ -50,6 +50,6 @@ impl EngineFactory for OrtCpu {
 
     fn load(&self, package: &Package) -> Result<Box<dyn Engine>, Refusal> {
         let runtime = runtime::load(self.library.as_deref())?;
-        Ok(Box::new(Session::load(&runtime, package, self.max_batch)?))
+        Ok(Box::new(Session::load(&runtime, Provider::Cpu, package, self.max_batch)?))
     }
 }

@@ -5,19 +5,16 @@ use std::{sync::Arc, time::Duration};
 use contract::model::{Dtype, ModelInput, OutputForm};
 use inference::{Batch, Engine, EngineError, Health, Package, Refusal, engine::check_batch};
 use ort::{
-    ep,
-    session::{RunOptions, Session as OrtSession, SessionInputValue, builder::GraphOptimizationLevel},
+    session::{RunOptions, Session as OrtSession, SessionInputValue},
     value::TensorRef,
 };
 use vision::{Normalizer, Spec};
 
-use crate::{NAME, runtime::Runtime, watchdog::Watchdog};
+use crate::{provider::Provider, runtime::Runtime, watchdog::Watchdog};
 
-const MAX_BATCH: usize = 16;
-const MAX_BATCH_BYTES: usize = 256 << 10;
-
-/// One model on the CPU.
+/// One model on the device of its provider.
 pub struct Session {
+    provider: Provider,
     session: OrtSession,
     options: Arc<RunOptions>,
     watchdog: Option<Watchdog>,
@@ -33,15 +30,21 @@ pub struct Session {
 
 impl Session {
     /// Reads the package's model and makes a session of it.
-    pub fn load(runtime: &Runtime, package: &Package, max_batch: Option<usize>) -> Result<Self, Refusal> {
+    pub fn load(
+        runtime: &Runtime,
+        provider: Provider,
+        package: &Package,
+        max_batch: Option<usize>,
+    ) -> Result<Self, Refusal> {
         let manifest = package.manifest();
         let input = Input::new(&manifest.input).map_err(|error| Refusal::caused("prepare the model's input", error))?;
         let model = package.model().map_err(|error| Refusal::caused("read the model", error))?;
         let cannot = |error: ort::Error| {
             let model = package.path().display();
-            Refusal::caused(format!("ONNX Runtime {} cannot load the model of `{model}`", runtime.version), error)
+            let (version, device) = (&runtime.version, provider.device());
+            Refusal::caused(format!("ONNX Runtime {version} cannot load the model of `{model}` on {device}"), error)
         };
-        let session = build(runtime, &model).map_err(cannot)?;
+        let session = provider.session(runtime, &model).map_err(cannot)?;
         drop(model);
         give_back_memory();
         // Inputs are given by position, which a package allows only one of; here the runtime's word is taken for it.
@@ -54,6 +57,7 @@ impl Session {
         }
         let options = Arc::new(RunOptions::new().map_err(cannot)?);
         Ok(Self {
+            provider,
             session,
             options,
             watchdog: None,
@@ -67,7 +71,7 @@ impl Session {
             max_batch: if package.batch().is_some() {
                 1
             } else {
-                max_batch.unwrap_or_else(|| usual_batch(package.tensor_len()))
+                max_batch.unwrap_or_else(|| provider.usual_batch(package.tensor_len()))
             },
         })
     }
@@ -121,7 +125,7 @@ impl Session {
 
 impl Engine for Session {
     fn name(&self) -> &str {
-        NAME
+        self.provider.name()
     }
 
     fn version(&self) -> &str {
@@ -141,7 +145,7 @@ impl Engine for Session {
         };
         let result = result.map_err(|failure| match deadline {
             Some(after) if late => EngineError::Deadline { n, after },
-            _ => EngineError::Runtime { engine: NAME.into(), n, source: Box::new(failure) },
+            _ => EngineError::Runtime { engine: self.provider.name().into(), n, source: Box::new(failure) },
         });
         self.health = match &result {
             Ok(()) => Health::Ready,
@@ -187,22 +191,6 @@ enum Failure {
     Thread(#[source] std::io::Error),
 }
 
-/// One thread, sequential, no spinning: what costs least CPU a frame when many small models share a gateway. The memory
-/// pattern (on by default) and the arena are worth 1 to 3 %; weights outside the arena, and what loading needed given
-/// back, make 68 MB of 111 MB resident with EfficientNet-Lite0 (`cargo run --example measure`).
-fn build(runtime: &Runtime, model: &[u8]) -> ort::Result<OrtSession> {
-    OrtSession::builder(&runtime.environment)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(1)?
-        .with_inter_threads(1)?
-        .with_parallel_execution(false)?
-        .with_intra_op_spinning(false)?
-        .with_inter_op_spinning(false)?
-        .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build().error_on_failure()])?
-        .with_device_allocated_initializers()?
-        .commit_from_memory(model)
-}
-
 /// Gives the system back what loading has freed: glibc keeps it otherwise, as its own, for good.
 fn give_back_memory() {
     // SAFETY: takes a number, works on the C library's own heap under its own lock, and may be called at any time.
@@ -210,11 +198,4 @@ fn give_back_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
-}
-
-/// How many tensors go into a batch when nobody said: at most [`MAX_BATCH`], and of large inputs as many as fit in
-/// [`MAX_BATCH_BYTES`]. On one thread a batch of 16 of the tiny model costs 7 % less CPU a tensor than one alone; of
-/// EfficientNet-Lite0 it costs the same, and 13 MB for each tensor.
-fn usual_batch(tensor_len: usize) -> usize {
-    (MAX_BATCH_BYTES / tensor_len.max(1)).clamp(1, MAX_BATCH)
 }

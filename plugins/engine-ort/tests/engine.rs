@@ -7,7 +7,7 @@ mod models;
 use std::{fs, time::Duration};
 
 use engine_ort::OrtCpu;
-use inference::{Batch, Engine, EngineError, EngineFactory, Health, Package, choose};
+use inference::{Accuracy, Batch, Engine, EngineError, EngineFactory, Health, Package, choose};
 use models::Copy;
 use serde_json::json;
 use vision::{Limits, Preprocessor, decode_picture, top_k};
@@ -32,7 +32,7 @@ fn run(engine: &mut dyn Engine, input: &[u8], n: usize, classes: usize) -> Vec<f
 fn both_packages_pass_their_golden_rows() {
     for path in [models::tiny(), models::efficientnet()] {
         let package = Package::open(path).unwrap();
-        let chosen = choose(&[&factory()], &["ort-cpu".into()], &package).unwrap();
+        let chosen = choose(&[&factory()], &["ort-cpu".into()], Accuracy::Exact, &package).unwrap();
         assert_eq!((chosen.engine.name(), chosen.engine.version()), ("ort-cpu", "1.31.1"));
         assert!(chosen.reason.contains("ort-cpu 1.31.1 on CPU"), "{}", chosen.reason);
         assert!(chosen.reason.contains("golden rows agree within"), "{}", chosen.reason);

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use contract::model::Precision;
 use inference::{Engine, EngineFactory, Package, Probe, Refusal};
+use nvidia::Device;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -13,7 +15,6 @@ use crate::{
     key::{Profile, RECIPE, Target},
     library::{self, Library, PRODUCT},
     prepare::prepare,
-    probe::{self, Device},
 };
 
 /// The engine's name in configuration, predictions and metrics.
@@ -48,7 +49,7 @@ impl Options {
     pub fn new(cache: impl Into<PathBuf>) -> Self {
         Self {
             libraries: None,
-            driver: probe::DRIVER.into(),
+            driver: nvidia::DRIVER.into(),
             device: 0,
             cache: cache.into(),
             cache_bytes_max: 2 << 30,
@@ -82,7 +83,7 @@ impl TensorRt {
     }
 
     fn device(&self) -> Result<(Device, Library), Refusal> {
-        let device = probe::look(&self.options.driver, self.options.device)?;
+        let device = nvidia::look(&self.options.driver, self.options.device)?;
         let library = library::open(self.options.libraries.as_deref())?;
         library.runs_on(&device)?;
         Ok((device, library))
@@ -196,6 +197,10 @@ impl EngineFactory for TensorRt {
             device: format!("{} (compute capability {})", device.name, device.capability),
             library: Some(library.folder),
         })
+    }
+
+    fn precisions(&self) -> &[Precision] {
+        &[Precision::Fp16, Precision::Fp32]
     }
 
     fn load(&self, package: &Package) -> Result<Box<dyn Engine>, Refusal> {

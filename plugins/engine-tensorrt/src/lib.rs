@@ -4,7 +4,7 @@
 //! where there are none, and says what is missing. A model's ONNX file is compiled into a *plan* (TensorRT's word for a
 //! serialized engine) once, and kept in a [`cache::Cache`]; compiling needs no GPU, running does.
 //!
-//! The order of the modules is the order of what happens: [`probe`] looks for driver and GPU, [`library`] opens
+//! The order of the modules is the order of what happens: [`nvidia`] looks for driver and GPU, [`library`] opens
 //! TensorRT, [`prepare`] makes the model fit it, [`compile`] makes the plan, [`cache`] keeps it, `session` runs it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -14,7 +14,6 @@ pub mod compile;
 pub mod key;
 pub mod library;
 pub mod prepare;
-pub mod probe;
 
 mod buffers;
 mod builds;

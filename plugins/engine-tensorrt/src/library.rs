@@ -11,8 +11,8 @@ use libloading::Library as Shared;
 use trtx::trtx_sys::{get_tensorrt_major_version, get_tensorrt_minor_version};
 
 #[cfg(not(feature = "enterprise"))]
-use crate::probe::Capability;
-use crate::probe::Device;
+use nvidia::Capability;
+use nvidia::Device;
 
 /// The environment variable that names the folder with TensorRT's libraries.
 pub const FOLDER_VARIABLE: &str = "SIGHTLINE_TENSORRT";

@@ -19,6 +19,7 @@ use std::{
 use contract::model::{Dtype, OutputForm};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, result, sys};
 use inference::{Batch, Engine, EngineError, Health, Package, Refusal, engine::check_batch};
+use nvidia::Device;
 use trtx::{
     CudaEngine, CudaGraphStrategy, EngineValidity, ExecutionContext, Logger, Runtime, RuntimeConfig, trtx_sys::Dims64,
 };
@@ -30,7 +31,6 @@ use crate::{
     key::Profile,
     library::{Library, PRODUCT},
     messages::Messages,
-    probe::Device,
 };
 
 const LANES: usize = 2;

@@ -1,6 +1,6 @@
 //! Real plans of real models by the real library, with no GPU: what a build machine, CI, or a gateway before its first
 //! start does. Running them needs a GPU: `make test-gpu`.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 #[path = "../../../tests/models/mod.rs"]
 mod models;
@@ -35,7 +35,7 @@ fn factory(cache: &Path) -> TensorRt {
 
 /// Every net that the set-up made, in float32 and float16.
 fn every_model() -> Vec<PathBuf> {
-    ["models/efficientnet-lite0", "models/tiny-gray64"].map(models::run_time).to_vec()
+    ["models/efficientnet-lite0", "models/tiny-gray64", "models/resnet18-seeded"].map(models::run_time).to_vec()
 }
 
 fn plan(cache: &Path, package: &Package) -> (Key, Vec<u8>) {

@@ -7,8 +7,8 @@ mod models;
 use std::{fs, path::Path};
 
 use engine_ort::OrtCpu;
-use engine_tensorrt::{Build, Options, TensorRt, library, probe};
-use inference::{Package, choose};
+use engine_tensorrt::{Build, Options, TensorRt, library};
+use inference::{Accuracy, Package, choose};
 use tempfile::TempDir;
 
 fn without_a_driver(cache: &Path) -> Options {
@@ -22,16 +22,16 @@ fn without_a_driver_it_says_so_and_the_next_engine_is_taken() {
     let tensorrt = TensorRt::new(without_a_driver(cache.path()));
     let package = Package::open(models::tiny()).unwrap();
     let cpu = OrtCpu::new(Some(models::run_time("lib/libonnxruntime.so")));
-    let chosen = choose(&[&tensorrt, &cpu], &["tensorrt".into(), "ort-cpu".into()], &package).unwrap();
+    let chosen = choose(&[&tensorrt, &cpu], &["tensorrt".into(), "ort-cpu".into()], Accuracy::Exact, &package).unwrap();
     assert_eq!(chosen.engine.name(), "ort-cpu");
     let why = &chosen.refused[0].why;
     assert!(why.contains("there is no driver here"), "{why}");
-    assert!(why.contains("leave `tensorrt` out of `engines`"), "{why}");
+    assert!(why.contains("leave this engine out of `engines`"), "{why}");
 }
 
 #[test]
 fn a_library_that_is_not_the_drivers_is_named() {
-    let refusal = probe::look(Path::new("libz.so.1"), 0).or_else(|_| probe::look(Path::new("libm.so.6"), 0)).unwrap_err();
+    let refusal = nvidia::look(Path::new("libz.so.1"), 0).or_else(|_| nvidia::look(Path::new("libm.so.6"), 0)).unwrap_err();
     assert!(refusal.why.contains("it is not NVIDIA's driver"), "{}", refusal.why);
 }
 
@@ -81,10 +81,10 @@ fn a_library_of_another_version_is_refused_with_both_versions() {
 #[test]
 fn a_gpu_that_the_library_does_not_know_is_refused_before_a_plan_is_made() {
     let library = library::open(Some(&models::run_time("lib/tensorrt"))).unwrap();
-    let gpu = |name: &str, major, minor| probe::Device {
+    let gpu = |name: &str, major, minor| nvidia::Device {
         ordinal: 0,
         name: name.into(),
-        capability: probe::Capability { major, minor },
+        capability: nvidia::Capability { major, minor },
         cuda: 13000,
     };
     for (name, major, minor) in [("T4", 7, 5), ("A100", 8, 0), ("RTX 3090", 8, 6), ("L4", 8, 9), ("RTX 5090", 12, 0)] {

@@ -11,7 +11,7 @@ use contract::{
 };
 use engine_ort::OrtCpu;
 use inference::{
-    Package, choose,
+    Accuracy, Package, choose,
     onnx::{Dim, Model, Value, element_name},
     package::{MAX_FILE_BYTES, MODEL},
 };
@@ -114,7 +114,7 @@ pub fn check(path: &Path, library: Option<PathBuf>) -> Result<String> {
         );
     }
     let package = Package::open(path)?;
-    Ok(choose(&[&OrtCpu::new(library)], &[], &package)?.reason)
+    Ok(choose(&[&OrtCpu::new(library)], &[], Accuracy::Exact, &package)?.reason)
 }
 
 fn file(path: &Path, bytes: u64) -> Result<Report> {

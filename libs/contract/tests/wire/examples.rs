@@ -262,6 +262,7 @@ pub fn manifest() -> ModelManifest {
         output: ModelOutput { name: "scores".into(), form: OutputForm::Logits },
         classes: vec!["closed".into(), "open".into()],
         thresholds: BTreeMap::from([("open".into(), 0.75)]),
+        variants: BTreeMap::new(),
         golden: Some("golden.json".into()),
         commit: Some("d18e230".into()),
         dataset: Some(digest(0x03)),

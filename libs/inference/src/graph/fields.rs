@@ -15,6 +15,7 @@ pub struct Field<'a> {
 }
 
 /// A message's fields in their order.
+#[derive(Default)]
 pub struct Fields<'a>(Vec<Field<'a>>);
 
 impl<'a> Fields<'a> {
@@ -83,10 +84,36 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Puts another number into the first field of this number.
+    pub fn replace_number(&mut self, number: u32, value: u64) {
+        self.replace(number, varint(value));
+    }
+
+    /// Adds a field of bytes behind all others.
+    pub fn push(&mut self, number: u32, bytes: Vec<u8>) {
+        self.insert(self.0.len(), number, bytes);
+    }
+
+    /// Adds a field of a whole number behind all others.
+    pub fn push_number(&mut self, number: u32, value: u64) {
+        self.0.push(Field { number, wire: WireType::Varint, bytes: Cow::Owned(varint(value)) });
+    }
+
+    /// Adds a field of bytes at this place.
+    pub fn insert(&mut self, place: usize, number: u32, bytes: Vec<u8>) {
+        self.0.insert(place, Field { number, wire: WireType::LengthDelimited, bytes: Cow::Owned(bytes) });
+    }
+
     /// Keeps only some fields.
     pub fn retain(&mut self, keep: impl FnMut(&Field<'a>) -> bool) {
         self.0.retain(keep);
     }
+}
+
+fn varint(value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_varint(value, &mut bytes);
+    bytes
 }
 
 fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], DecodeError> {

@@ -1,43 +1,43 @@
 //! The answers against ONNX Runtime on the CPU, on seeded noise and the package's golden rows.
 
+use contract::model::Precision;
 use engine_ort::OrtCpu;
 use inference::{Batch, Engine, EngineFactory, Package, golden_check};
 use serde_json::json;
 
-use crate::{Bench, report::Report};
+use crate::{Subject, report::Report};
 
 /// Inputs that are compared.
 const INPUTS: usize = 64;
 
-/// The largest difference of a probability that is taken for rounding. TensorRT computes float32 products in TF32
-/// (10 bits of mantissa) by default, float16 has 10 bits throughout.
+/// The largest difference of a probability that is taken for rounding. GPUs compute float32 products in TF32 (10
+/// bits of mantissa) by default, float16 has 10 bits throughout.
 pub fn tolerance(package: &Package) -> f32 {
-    if is_half(package) { 2e-2 } else { 5e-3 }
-}
-
-/// Whether the package's file is the float16 variant.
-pub fn is_half(package: &Package) -> bool {
-    package.manifest().id.ends_with("fp16") || package.path().to_string_lossy().contains("fp16")
+    match package.precision() {
+        Precision::Fp32 => 5e-3,
+        _ => 2e-2,
+    }
 }
 
 /// A name for tables.
 pub fn name(package: &Package) -> String {
-    let folder = package.path().file_name().map(|name| name.to_string_lossy().into_owned());
-    folder.unwrap_or_else(|| package.manifest().id.clone())
+    format!("{} {}", package.manifest().id, package.precision())
 }
 
 /// Runs the same inputs through both.
-pub fn check(bench: &Bench, package: &Package, report: &mut Report) {
-    let mut gpu = match bench.session(package, 32) {
-        Ok(session) => session,
+pub fn check(subject: &Subject, package: &Package, report: &mut Report) {
+    let mut gpu = match subject.load(package, 32) {
+        Ok(engine) => engine,
         Err(refusal) => return report.must(false, format!("{}: {}", name(package), refusal.full())),
     };
-    let golden = golden_check(&mut gpu, package);
+    let golden = golden_check(gpu.as_mut(), package);
     report.must(golden.is_ok(), format!("{}: golden rows: {golden:?}", name(package)));
-    let mut cpu = OrtCpu::default().load(package).unwrap();
+    // The float32 file, whatever the GPU runs: that is what the model means.
+    let exact = package.variant(Precision::Fp32).unwrap();
+    let mut cpu = OrtCpu::default().load(&exact).unwrap();
     let (len, classes) = (package.tensor_len(), package.classes().len());
     let input = noise(INPUTS * len, 1);
-    let [got, expected] = [&mut gpu as &mut dyn Engine, cpu.as_mut()].map(|engine| answers(engine, &input, len, classes));
+    let [got, expected] = [gpu.as_mut(), cpu.as_mut()].map(|engine| answers(engine, &input, len, classes));
     let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
     let mean = got.iter().zip(&expected).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>() / got.len() as f64;
     let best = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;

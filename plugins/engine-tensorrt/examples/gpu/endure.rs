@@ -5,37 +5,38 @@ use std::{
     time::{Duration, Instant},
 };
 
-use inference::{Batch, Engine, Package};
+use inference::{Batch, Package};
 use serde_json::json;
 
 use crate::{
-    Bench,
+    Subject,
     correct::{name, noise},
     report::Report,
+    speed::gpu_used,
 };
 
 /// Runs batches of 32 for so many seconds.
-pub fn check(bench: &Bench, package: &Package, seconds: u64, report: &mut Report) {
-    let mut session = bench.session(package, 32).unwrap();
+pub fn check(subject: &Subject, package: &Package, seconds: u64, report: &mut Report) {
+    let mut engine = subject.load(package, 32).unwrap();
     let input = noise(32 * package.tensor_len(), 3);
     let batch = Batch { input: &input, n: 32 };
     let mut first = vec![0.0; 32 * package.classes().len()];
-    session.run(batch, &mut first, None).unwrap();
+    engine.run(batch, &mut first, None).unwrap();
     let mut out = first.clone();
     let (begun, mut batches, mut different) = (Instant::now(), 0u64, 0u64);
     let warm = Duration::from_secs((seconds / 10).min(10));
     let mut before = None;
     while begun.elapsed() < Duration::from_secs(seconds) {
-        session.run(batch, &mut out, Some(Duration::from_secs(1))).unwrap();
+        engine.run(batch, &mut out, Some(Duration::from_secs(1))).unwrap();
         batches += 1;
         different += u64::from(out != first);
         if before.is_none() && begun.elapsed() > warm {
-            before = Some((resident_kb(), session.memory().unwrap().0));
+            before = Some((resident_kb(), gpu_used()));
         }
     }
-    let (host, gpu) = before.unwrap_or((resident_kb(), session.memory().unwrap().0));
+    let (host, gpu) = before.unwrap_or((resident_kb(), gpu_used()));
     let host_grew = resident_kb().saturating_sub(host);
-    let gpu_grew = session.memory().unwrap().0.saturating_sub(gpu);
+    let gpu_grew = gpu_used().saturating_sub(gpu);
     report.row("endure", &name(package), &[
         ("seconds", json!(seconds)),
         ("batches_of_32", json!(batches)),

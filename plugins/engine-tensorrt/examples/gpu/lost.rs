@@ -4,19 +4,19 @@
 use cudarc::driver::{CudaContext, result};
 use inference::{Batch, Engine, Health, Package};
 
-use crate::{Bench, correct::noise, report::Report};
+use crate::{Subject, correct::noise, report::Report};
 
 /// A kernel that only traps.
 const TRAP: &[u8] = b".version 7.0\n.target sm_70\n.address_size 64\n.visible .entry lost() { trap; }\n\0";
 
 /// Runs, loses the GPU, runs again.
-pub fn check(bench: &Bench, package: &Package, report: &mut Report) {
-    let mut session = bench.session(package, 8).unwrap();
+pub fn check(subject: &Subject, package: &Package, report: &mut Report) {
+    let mut engine = subject.load(package, 8).unwrap();
     let input = noise(package.tensor_len(), 6);
     let mut out = vec![0.0; package.classes().len()];
-    let mut run = |session: &mut dyn Engine| session.run(Batch { input: &input, n: 1 }, &mut out, None);
-    run(&mut session).unwrap();
-    let context = CudaContext::new(bench.device.ordinal).unwrap();
+    let mut run = |engine: &mut dyn Engine| engine.run(Batch { input: &input, n: 1 }, &mut out, None);
+    run(engine.as_mut()).unwrap();
+    let context = CudaContext::new(0).unwrap();
     context.bind_to_thread().unwrap();
     // SAFETY: TRAP is PTX text that ends with 0; the kernel takes no arguments.
     unsafe {
@@ -26,14 +26,14 @@ pub fn check(bench: &Bench, package: &Package, report: &mut Report) {
         result::launch_kernel(function, (1, 1, 1), (1, 1, 1), 0, stream, &mut []).unwrap();
         let _ = result::stream::synchronize(stream);
     }
-    let first = run(&mut session).map_err(|error| full(&error));
+    let first = run(engine.as_mut()).map_err(|error| full(&error));
     report.must(first.is_err(), format!("after the GPU was lost: {first:?}"));
-    let second = run(&mut session).map_err(|error| full(&error));
+    let second = run(engine.as_mut()).map_err(|error| full(&error));
     report.must(second.is_err(), format!("once more: {second:?}"));
-    report.must(matches!(session.health(), Health::Failing(_)), format!("health: {:?}", session.health()));
-    let again = bench.session(package, 8).err().map(|refusal| refusal.full());
+    report.must(matches!(engine.health(), Health::Failing(_)), format!("health: {:?}", engine.health()));
+    let again = subject.load(package, 8).err().map(|refusal| refusal.full());
     report.must(again.is_some(), format!("loading again in the same process is refused: {again:?}"));
-    drop(session);
+    drop(engine);
     report.must(true, "the process lives".into());
 }
 

@@ -4,33 +4,21 @@ use std::{fs, path::Path, process::ExitCode};
 
 use serde_json::{Map, Value, json};
 
-use crate::Bench;
+use inference::Probe;
 
 /// The findings so far.
 pub struct Report {
-    machine: Value,
+    subject: Value,
     rows: Vec<Map<String, Value>>,
     failed: Vec<String>,
 }
 
 impl Report {
-    /// Names the machine.
-    pub fn begin(bench: &Bench) -> Self {
-        let device = &bench.device;
-        println!(
-            "{} (compute capability {}), CUDA {}.{} by its driver, {} {}",
-            device.name,
-            device.capability,
-            device.cuda / 1000,
-            device.cuda % 1000 / 10,
-            library_product(),
-            bench.library.version
-        );
-        let machine = json!({
-            "gpu": device.name, "compute_capability": device.capability.to_string(), "cuda": device.cuda,
-            "library": bench.library.version,
-        });
-        Self { machine, rows: Vec::new(), failed: Vec::new() }
+    /// Names engine and machine.
+    pub fn begin(engine: &str, probe: &Probe) -> Self {
+        println!("{engine} {} on {}", probe.version, probe.device);
+        let subject = json!({ "engine": engine, "version": probe.version, "device": probe.device });
+        Self { subject, rows: Vec::new(), failed: Vec::new() }
     }
 
     /// A figure or several about one thing.
@@ -55,16 +43,12 @@ impl Report {
     /// Writes the file, names what failed.
     pub fn end(self, json_file: Option<&Path>) -> ExitCode {
         if let Some(path) = json_file {
-            let all = json!({ "machine": self.machine, "rows": self.rows, "failed": self.failed });
+            let all = json!({ "subject": self.subject, "rows": self.rows, "failed": self.failed });
             fs::write(path, serde_json::to_vec_pretty(&all).unwrap()).unwrap();
         }
         println!("{} checks failed{}", self.failed.len(), self.failed.iter().map(|f| format!("\n  {f}")).collect::<String>());
         if self.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
-}
-
-fn library_product() -> &'static str {
-    engine_tensorrt::library::PRODUCT
 }
 
 fn short(value: &Value) -> String {

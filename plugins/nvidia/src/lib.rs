@@ -1,5 +1,9 @@
-//! Looks for the NVIDIA driver and a GPU without touching TensorRT: without a driver a TensorRT runtime gives back a
-//! pointer that is not null and crashes at its first use, so nothing of it is called before this has said yes.
+//! Looks for the NVIDIA driver and a GPU, with nothing but questions to the driver.
+//!
+//! Every engine on an NVIDIA GPU asks here first: without a driver a TensorRT runtime gives back a pointer that is not
+//! null and crashes at its first use, and ONNX Runtime says only that a library is missing.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 use std::{
     ffi::{CStr, c_char, c_int, c_uint},
@@ -18,7 +22,7 @@ const CAPABILITY: [c_int; 2] = [75, 76];
 const NO_DEVICE: c_int = 100;
 const DRIVER_MISMATCH: c_int = 803;
 
-/// A GPU that is there, with its driver. Only [`look`] makes one: who holds it may call TensorRT's runtime.
+/// A GPU that is there, with its driver. Who holds one from [`look`] may call a runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     /// Its number among the GPUs that the driver shows.
@@ -96,7 +100,7 @@ impl Driver {
             Refusal::caused(
                 format!(
                     "the NVIDIA driver's library `{}` cannot be opened: there is no driver here, or a container does \
-                     not see it; install the driver, or leave `tensorrt` out of `engines`",
+                     not see it; install the driver, or leave this engine out of `engines`",
                     path.display()
                 ),
                 error,
