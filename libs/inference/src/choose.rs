@@ -151,7 +151,9 @@ fn attempt(
     }
     match &refused[..] {
         [only] => Err(only.split_once(": ").map_or(only.clone(), |(_, why)| why.to_owned())),
-        [] => Err(format!("the package has no file that it takes; it takes {}", listed_precisions(factory.precisions()))),
+        [] => {
+            Err(format!("the package has no file that it takes; it takes {}", listed_precisions(factory.precisions())))
+        }
         _ => Err(refused.join("; ")),
     }
 }

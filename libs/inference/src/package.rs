@@ -228,7 +228,8 @@ impl Inner {
             let name = || variant.file.clone();
             let graph = onnx::Model::parse(&files.read(&variant.file, MAX_FILE_BYTES)?)
                 .map_err(|source| ErrorKind::VariantOnnx { name: name(), source })?;
-            check::graph(&manifest, &graph).map_err(|source| ErrorKind::VariantGraph { name: name(), source: Box::new(source) })?;
+            check::graph(&manifest, &graph)
+                .map_err(|source| ErrorKind::VariantGraph { name: name(), source: Box::new(source) })?;
         }
 
         let mut inner = Self { path: path.to_owned(), files, manifest, digest, golden: None, graph };

@@ -58,11 +58,8 @@ fn the_cast_comes_first() {
 
 #[test]
 fn a_transpose_that_others_read_stays() {
-    let read_twice = [
-        node("Transpose", &["in"], "planes"),
-        node("Cast", &["planes"], "float"),
-        node("Shape", &["planes"], "out"),
-    ];
+    let read_twice =
+        [node("Transpose", &["in"], "planes"), node("Cast", &["planes"], "float"), node("Shape", &["planes"], "out")];
     let given = [node("Transpose", &["in"], "out"), node("Cast", &["out"], "float")];
     let no_cast = [node("Transpose", &["in"], "planes"), node("Relu", &["planes"], "out")];
     let no_transpose = [node("Cast", &["in"], "float"), node("Relu", &["float"], "out")];
@@ -85,7 +82,7 @@ fn what_is_no_graph_is_refused() {
 #[test]
 fn weights_that_are_no_numbers_are_named() {
     let good = tensor("good", 1, &1.5f32.to_le_bytes());
-    assert_eq!(not_a_number(&model(&[good.clone()])).unwrap(), None);
+    assert_eq!(not_a_number(&model(std::slice::from_ref(&good))).unwrap(), None);
     let cases = [
         (tensor("bad", 1, &f32::NAN.to_le_bytes()), "NaN"),
         (tensor("bad", 1, &f32::NEG_INFINITY.to_le_bytes()), "infinity"),

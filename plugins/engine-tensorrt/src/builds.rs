@@ -29,7 +29,11 @@ impl Builds {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(&self, key: &Key, work: impl FnOnce() -> Result<(), String> + Send + 'static) -> std::io::Result<State> {
+    pub fn start(
+        &self,
+        key: &Key,
+        work: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> std::io::Result<State> {
         let name = key.name();
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         match states.get(&name) {

@@ -96,7 +96,11 @@ impl Cache {
     /// When it cannot be written; the folder is then as before.
     pub fn put(&self, key: &Key, plan: &[u8]) -> Result<(), Error> {
         let path = self.path(key, ENDING);
-        write(&path, &pack(key, plan)).map_err(|source| Error { what: "write the TensorRT plan", path: path.clone(), source })?;
+        write(&path, &pack(key, plan)).map_err(|source| Error {
+            what: "write the TensorRT plan",
+            path: path.clone(),
+            source,
+        })?;
         self.shrink(&path);
         Ok(())
     }

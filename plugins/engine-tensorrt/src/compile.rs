@@ -1,9 +1,7 @@
 //! Makes a plan of an ONNX model: parses it, sets the batch sizes, and lets TensorRT optimise. Needs no GPU and no
 //! driver when the target is [`Target::Portable`].
 
-use trtx::{
-    Builder, ComputeCapability, OnnxParser, OptProfileSelector, builder::BuilderConfig, trtx_sys::Dims64,
-};
+use trtx::{Builder, ComputeCapability, OnnxParser, OptProfileSelector, builder::BuilderConfig, trtx_sys::Dims64};
 
 use crate::{
     key::{Profile, Target},
@@ -27,15 +25,19 @@ pub struct Source<'a> {
 #[non_exhaustive]
 pub enum Error {
     /// TensorRT does not understand the model.
-    #[error("{PRODUCT} cannot read the model: {said}; use another engine for it, or export it with operators that \
-             {PRODUCT} has")]
+    #[error(
+        "{PRODUCT} cannot read the model: {said}; use another engine for it, or export it with operators that \
+             {PRODUCT} has"
+    )]
     Parse {
         /// What it said.
         said: String,
     },
     /// The model takes another number of inputs, or of another shape.
-    #[error("the model's input `{input}` is {found:?} to {PRODUCT}, which no batch size makes {wanted:?}; export it \
-             with fixed axes after the batch axis")]
+    #[error(
+        "the model's input `{input}` is {found:?} to {PRODUCT}, which no batch size makes {wanted:?}; export it \
+             with fixed axes after the batch axis"
+    )]
     Shape {
         /// The input's name.
         input: String,

@@ -99,7 +99,9 @@ impl TensorRt {
             model: hex::encode(Sha256::digest(&model)),
             library: format!("{PRODUCT} {}", library.version),
             target: match device {
-                Some(gpu) if !self.options.portable => Target::Sm((gpu.capability.major * 10 + gpu.capability.minor) as u16),
+                Some(gpu) if !self.options.portable => {
+                    Target::Sm((gpu.capability.major * 10 + gpu.capability.minor) as u16)
+                }
                 _ => Target::Portable,
             },
             driver_major: device.map(Device::driver_major),
@@ -140,9 +142,8 @@ impl TensorRt {
         }
         let model = package.model().map_err(|error| Refusal::caused("read the model", error))?;
         let (source, work_key, work_library) = (package_source(package), key.clone(), library.clone());
-        let work = move || {
-            make(&cache, &work_library, &work_key, &model, &source).map(drop).map_err(|refusal| refusal.full())
-        };
+        let work =
+            move || make(&cache, &work_library, &work_key, &model, &source).map(drop).map_err(|refusal| refusal.full());
         match self.builds.start(key, work) {
             Ok(State::Running(since)) => Err(Refusal::new(format!(
                 "its plan for this GPU is being compiled in the background (for {} s now); the next engine serves until \
@@ -168,7 +169,13 @@ fn package_source(package: &Package) -> PackageSource {
 }
 
 /// One process at a time; the second finds what the first made.
-fn make(cache: &Cache, library: &Library, key: &Key, model: &[u8], package: &PackageSource) -> Result<Vec<u8>, Refusal> {
+fn make(
+    cache: &Cache,
+    library: &Library,
+    key: &Key,
+    model: &[u8],
+    package: &PackageSource,
+) -> Result<Vec<u8>, Refusal> {
     let kept = |error| Refusal::caused("keep the TensorRT plan", error);
     let _lock = cache.lock(key).map_err(kept)?;
     if let Found::Plan(plan) = cache.get(key).map_err(kept)? {
@@ -217,4 +224,3 @@ impl EngineFactory for TensorRt {
         }
     }
 }
-

@@ -20,8 +20,10 @@ pub enum Error {
         what: &'static str,
     },
     /// Quantised as CPUs want it.
-    #[error("tensor `{tensor}` is quantised in the style of CPUs (unsigned, or with a zero point); {PRODUCT} needs \
-             symmetric signed 8 bits: use the package's variant `int8-trt`, or a float one")]
+    #[error(
+        "tensor `{tensor}` is quantised in the style of CPUs (unsigned, or with a zero point); {PRODUCT} needs \
+             symmetric signed 8 bits: use the package's variant `int8-trt`, or a float one"
+    )]
     QuantizedForCpu {
         /// The first such tensor.
         tensor: String,

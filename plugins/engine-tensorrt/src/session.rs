@@ -416,7 +416,8 @@ impl Lane {
     ) -> Result<Self, Failure> {
         let memory = device("allocate");
         let len = facts.max_batch * facts.spec.len();
-        let library = |error: trtx::Error| Failure::Library { what: "make an execution context", said: error.to_string() };
+        let library =
+            |error: trtx::Error| Failure::Library { what: "make an execution context", said: error.to_string() };
         let mut execution = engine.create_execution_context_with_config(Rc::clone(config)).map_err(library)?;
         let device_in = OnDevice::new(context, len * facts.element).map_err(&memory)?;
         let device_out = OnDevice::new(context, facts.max_batch * facts.classes * size_of::<f32>()).map_err(&memory)?;
@@ -452,14 +453,18 @@ impl Lane {
 
     /// Copy in, compute, copy out, all in the order of the lane's stream.
     fn launch(&mut self, n: usize, facts: &Facts, messages: &Messages) -> Result<(), Failure> {
-        let library = |what| move |error: trtx::Error| {
-            let said = messages.take();
-            Failure::Library { what, said: if said.is_empty() { error.to_string() } else { said } }
+        let library = |what| {
+            move |error: trtx::Error| {
+                let said = messages.take();
+                Failure::Library { what, said: if said.is_empty() { error.to_string() } else { said } }
+            }
         };
         if self.batch != n {
             let [_, rest @ ..] = facts.spec.shape();
             let shape = [n, rest[0], rest[1], rest[2]].map(|axis| axis as i64);
-            self.context.set_input_shape(&facts.input, &Dims64::from_slice(&shape)).map_err(library("set the batch"))?;
+            self.context
+                .set_input_shape(&facts.input, &Dims64::from_slice(&shape))
+                .map_err(library("set the batch"))?;
             self.batch = n;
         }
         let (input, stream) = (n * facts.spec.len(), self.stream.cu_stream());

@@ -31,7 +31,8 @@ fn without_a_driver_it_says_so_and_the_next_engine_is_taken() {
 
 #[test]
 fn a_library_that_is_not_the_drivers_is_named() {
-    let refusal = nvidia::look(Path::new("libz.so.1"), 0).or_else(|_| nvidia::look(Path::new("libm.so.6"), 0)).unwrap_err();
+    let refusal =
+        nvidia::look(Path::new("libz.so.1"), 0).or_else(|_| nvidia::look(Path::new("libm.so.6"), 0)).unwrap_err();
     assert!(refusal.why.contains("it is not NVIDIA's driver"), "{}", refusal.why);
 }
 

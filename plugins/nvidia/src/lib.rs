@@ -116,7 +116,10 @@ impl Driver {
     unsafe fn function<T>(&self, name: &str) -> Result<Symbol<'_, T>, Refusal> {
         // SAFETY: the caller's promise.
         unsafe { self.library.get(name) }.map_err(|error| {
-            Refusal::caused(format!("`{}` has no function {name}: it is not NVIDIA's driver", self.path.display()), error)
+            Refusal::caused(
+                format!("`{}` has no function {name}: it is not NVIDIA's driver", self.path.display()),
+                error,
+            )
         })
     }
 

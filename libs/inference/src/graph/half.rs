@@ -32,9 +32,35 @@ const FLOAT16: u64 = 10;
 /// Operators whose inputs and outputs may all be float16 (ONNX 13), and which hold no float32 elsewhere than in stored
 /// tensors. Others are refused by name rather than guessed.
 const KNOWN: [&str; 29] = [
-    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "Div", "Dropout", "Flatten", "Gemm",
-    "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "MatMul", "MaxPool",
-    "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Sigmoid", "Softmax", "Squeeze", "Sub", "Transpose",
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Clip",
+    "Concat",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Flatten",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Pad",
+    "ReduceMean",
+    "Relu",
+    "Reshape",
+    "Sigmoid",
+    "Softmax",
+    "Squeeze",
+    "Sub",
+    "Transpose",
 ];
 
 /// A graph in float16, and what became of its numbers.
@@ -148,8 +174,10 @@ fn narrow(bytes: &[u8], made: &mut Half) -> Result<Option<Vec<u8>>, HalfError> {
 /// A Cast to float32 becomes one to float16.
 fn to_half(node: &[u8]) -> Result<Vec<u8>, HalfError> {
     let mut fields = Fields::read(node)?;
-    let places: Vec<(usize, Attribute)> =
-        fields.positions(ATTRIBUTE).map(|(at, bytes)| Ok((at, Attribute::decode(bytes)?))).collect::<Result<_, HalfError>>()?;
+    let places: Vec<(usize, Attribute)> = fields
+        .positions(ATTRIBUTE)
+        .map(|(at, bytes)| Ok((at, Attribute::decode(bytes)?)))
+        .collect::<Result<_, HalfError>>()?;
     for (at, _) in places.iter().filter(|(_, attribute)| attribute.name == "to" && attribute.i == FLOAT) {
         let attribute = {
             let mut inner = Fields::read(fields.at(*at))?;

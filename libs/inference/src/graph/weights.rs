@@ -69,7 +69,8 @@ pub fn quantization(model: &[u8]) -> Result<Option<Quantization>, GraphError> {
     }
     let tensors: Vec<Tensor> = initializers(&graph).map(Tensor::decode).collect::<Result<_, _>>()?;
     let by_name: HashMap<&str, &Tensor> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-    let unfit = |name: &&&String| by_name.get(name.as_str()).is_some_and(|point| point.data_type == UINT8 || !point.zero());
+    let unfit =
+        |name: &&&String| by_name.get(name.as_str()).is_some_and(|point| point.data_type == UINT8 || !point.zero());
     Ok(Some(match points.iter().find(unfit) {
         Some(name) => Quantization::Cpu { tensor: (*name).clone() },
         None => Quantization::Symmetric,

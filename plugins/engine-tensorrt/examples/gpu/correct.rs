@@ -43,12 +43,16 @@ pub fn check(subject: &Subject, package: &Package, report: &mut Report) {
     let best = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
     let pairs = got.chunks_exact(classes).zip(expected.chunks_exact(classes));
     let agree = pairs.filter(|(a, b)| best(a) == best(b)).count();
-    report.row("correct", &name(package), &[
-        ("largest_difference", json!(worst)),
-        ("mean_difference", json!(mean)),
-        ("top1_agree", json!(agree)),
-        ("of", json!(INPUTS)),
-    ]);
+    report.row(
+        "correct",
+        &name(package),
+        &[
+            ("largest_difference", json!(worst)),
+            ("mean_difference", json!(mean)),
+            ("top1_agree", json!(agree)),
+            ("of", json!(INPUTS)),
+        ],
+    );
     report.must(worst <= tolerance(package), format!("{}: differs at most {}", name(package), tolerance(package)));
     report.must(got.iter().all(|p| p.is_finite()), format!("{}: every answer is a number", name(package)));
 }

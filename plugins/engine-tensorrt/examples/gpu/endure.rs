@@ -37,13 +37,17 @@ pub fn check(subject: &Subject, package: &Package, seconds: u64, report: &mut Re
     let (host, gpu) = before.unwrap_or((resident_kb(), gpu_used()));
     let host_grew = resident_kb().saturating_sub(host);
     let gpu_grew = gpu_used().saturating_sub(gpu);
-    report.row("endure", &name(package), &[
-        ("seconds", json!(seconds)),
-        ("batches_of_32", json!(batches)),
-        ("answers_that_changed", json!(different)),
-        ("host_grew_kb", json!(host_grew)),
-        ("gpu_grew_kb", json!(gpu_grew >> 10)),
-    ]);
+    report.row(
+        "endure",
+        &name(package),
+        &[
+            ("seconds", json!(seconds)),
+            ("batches_of_32", json!(batches)),
+            ("answers_that_changed", json!(different)),
+            ("host_grew_kb", json!(host_grew)),
+            ("gpu_grew_kb", json!(gpu_grew >> 10)),
+        ],
+    );
     report.must(different == 0, "endurance: the same input gives the same answer each time".into());
     report.must(host_grew < 8 << 10, "endurance: the process grows by less than 8 MiB".into());
     report.must(gpu_grew < 8 << 20, "endurance: the GPU's memory in use grows by less than 8 MiB".into());

@@ -27,11 +27,15 @@ pub fn measure(options: &Options, package: &Package, report: &mut Report) {
     let built = begun.elapsed().as_secs_f64();
     let begun = Instant::now();
     factory.plan(package, &library, &key).unwrap();
-    report.row("plan", &name(package), &[
-        ("build_s", json!(built)),
-        ("bytes", json!(plan.len())),
-        ("from_cache_ms", json!(begun.elapsed().as_secs_f64() * 1e3)),
-    ]);
+    report.row(
+        "plan",
+        &name(package),
+        &[
+            ("build_s", json!(built)),
+            ("bytes", json!(plan.len())),
+            ("from_cache_ms", json!(begun.elapsed().as_secs_f64() * 1e3)),
+        ],
+    );
     let mut session = Session::load(&library, &gpu, package, &plan, key.profile).unwrap();
     for n in BATCHES.into_iter().filter(|n| *n <= key.profile.max) {
         batch(&mut session, package, n, report);
@@ -51,12 +55,16 @@ fn batch(session: &mut Session, package: &Package, n: usize, report: &mut Report
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     });
-    report.row("lanes", &name(package), &[
-        ("n", json!(n)),
-        ("two_under_way_per_s", json!(ours)),
-        ("bare_loop_per_s", json!(bare)),
-        ("share_of_bare", json!(ours / bare)),
-    ]);
+    report.row(
+        "lanes",
+        &name(package),
+        &[
+            ("n", json!(n)),
+            ("two_under_way_per_s", json!(ours)),
+            ("bare_loop_per_s", json!(bare)),
+            ("share_of_bare", json!(ours / bare)),
+        ],
+    );
     if n == 32 {
         let share = ours / bare;
         report.must(share >= 0.9, format!("{}: batch 32 reaches 0.9 of a bare loop: {share:.3}", name(package)));

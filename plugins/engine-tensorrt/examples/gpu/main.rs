@@ -33,8 +33,7 @@ struct Arguments {
 }
 
 fn arguments() -> Arguments {
-    let mut found =
-        Arguments { engine: "tensorrt".into(), seconds: 600, json: None, only: None, models: Vec::new() };
+    let mut found = Arguments { engine: "tensorrt".into(), seconds: 600, json: None, only: None, models: Vec::new() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -103,8 +102,10 @@ fn main() -> ExitCode {
     };
     let mut report = Report::begin(&subject.name, &probe);
     let opened = arguments.models.iter().map(|path| Package::open(path).unwrap());
-    let packages: Vec<Package> =
-        opened.flat_map(|one| [Precision::Fp32, Precision::Fp16].map(|precision| one.variant(precision))).flatten().collect();
+    let packages: Vec<Package> = opened
+        .flat_map(|one| [Precision::Fp32, Precision::Fp16].map(|precision| one.variant(precision)))
+        .flatten()
+        .collect();
     let part = |name: &str| arguments.only.as_deref().is_none_or(|only| only.split(',').any(|one| one == name));
     let begun = Instant::now();
     for package in &packages {

@@ -46,7 +46,11 @@ impl Report {
             let all = json!({ "subject": self.subject, "rows": self.rows, "failed": self.failed });
             fs::write(path, serde_json::to_vec_pretty(&all).unwrap()).unwrap();
         }
-        println!("{} checks failed{}", self.failed.len(), self.failed.iter().map(|f| format!("\n  {f}")).collect::<String>());
+        println!(
+            "{} checks failed{}",
+            self.failed.len(),
+            self.failed.iter().map(|f| format!("\n  {f}")).collect::<String>()
+        );
         if self.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }

@@ -37,19 +37,22 @@ pub fn measure(subject: &Subject, package: &Package, report: &mut Report) {
     let largest = engine.max_batch();
     let batches = BATCHES.into_iter().filter(|n| *n <= largest);
     let figures: Vec<_> = batches.map(|n| batch(engine.as_mut(), package, n)).collect();
-    report.row("load", &name(package), &[
-        ("first_load_ms", json!(first)),
-        ("load_again_ms", json!(again)),
-        ("first_run_ms", json!(run)),
-        ("gpu_memory_mb", json!(gpu_used().saturating_sub(before) >> 20)),
-    ]);
+    report.row(
+        "load",
+        &name(package),
+        &[
+            ("first_load_ms", json!(first)),
+            ("load_again_ms", json!(again)),
+            ("first_run_ms", json!(run)),
+            ("gpu_memory_mb", json!(gpu_used().saturating_sub(before) >> 20)),
+        ],
+    );
     for (n, p50, p99, rate) in figures {
-        report.row("batch", &name(package), &[
-            ("n", json!(n)),
-            ("p50_ms", json!(p50)),
-            ("p99_ms", json!(p99)),
-            ("per_s", json!(rate)),
-        ]);
+        report.row(
+            "batch",
+            &name(package),
+            &[("n", json!(n)), ("p50_ms", json!(p50)), ("p99_ms", json!(p99)), ("per_s", json!(rate))],
+        );
     }
 }
 
