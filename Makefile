@@ -7,7 +7,7 @@ PYTHON := .sightline/venv/bin/python
 WORKSPACE := --release --workspace --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers build demo test bench soak accuracy fmt clean-state rust
+.PHONY: help setup peers build demo test test-gpu bench soak accuracy fmt clean-state rust
 
 help: ## List the targets
 	@echo 'Sightline, from clone to cameras:'
@@ -37,6 +37,9 @@ demo: build ## Three cameras on real pictures, classified, on MQTT and in a lake
 
 test: ## Formatting, clippy, unit, property, golden and end-to-end tests; installs all it needs
 	@tests/all.sh
+
+test-gpu: setup rust ## An engine on a real NVIDIA GPU: answers, times, memory, endurance (GPU_ENGINE, GPU_SECONDS); see docs/engines.md
+	@$(CARGO) run $(WORKSPACE) --example gpu -- --engine $${GPU_ENGINE:-tensorrt} --seconds $${GPU_SECONDS:-600}
 
 bench: build ## Benchmarks against peers, interleaved; see docs/benchmarks.md
 	@tests/bench/run.sh

@@ -34,6 +34,11 @@ pub fn efficientnet() -> PathBuf {
     run_time("models/efficientnet-lite0")
 }
 
+/// `resnet18-seeded` as the set-up made it.
+pub fn resnet() -> PathBuf {
+    run_time("models/resnet18-seeded")
+}
+
 /// A copy of a package that a test may break. The folder goes when it is dropped.
 pub struct Copy {
     folder: TempDir,

@@ -12,6 +12,7 @@ mod check;
 mod common;
 mod demo;
 mod documents;
+mod engines;
 mod events_and_samples;
 mod failing_cameras;
 mod forged;
