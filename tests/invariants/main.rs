@@ -22,7 +22,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("daemon", &[]),
     ("nvidia", &["inference"]),
     ("engine-ort", &["contract", "vision", "inference", "nvidia"]),
-    ("engine-tensorrt", &["contract", "vision", "inference", "nvidia"]),
+    // engine-ort for its tests and its GPU program alone, which compare the two
+    ("engine-tensorrt", &["contract", "vision", "inference", "nvidia", "engine-ort"]),
     ("engines", &["inference", "engine-ort", "engine-tensorrt"]),
     ("edge-agent", &["contract", "vision", "inference", "link", "daemon", "engines"]),
     ("cloud", &["contract", "vision", "inference", "link", "store", "daemon", "engine-ort"]),

@@ -112,7 +112,7 @@ fn check_runs_the_golden_rows() {
     let library = models::run_time("lib/libonnxruntime.so");
     let with = ["--check", "--library", library.to_str().unwrap()];
     let ran = inspect(&models::tiny(), &with);
-    assert!(ran.out.contains("ort-cpu 1.31.1 on CPU; 4 golden rows agree within"), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("ort-cpu 1.31.1 on CPU in fp32; 4 golden rows agree within"), "{}{}", ran.out, ran.err);
 
     let wrong = json!({"tolerance": 0.01, "rows": [{"input": "golden/slope.u8", "probabilities": {"0": 1.0}}]});
     let copy = Copy::tiny().file("golden.json", &serde_json::to_vec(&wrong).unwrap());

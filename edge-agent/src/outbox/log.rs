@@ -364,32 +364,14 @@ impl Log {
         }
     }
 
-    /// Deletes sealed segments that are committed, once it is on the disk that they are: a log that has forgotten it after a
-    /// power cut would not notice that the lake's tables were rolled back, and say of records in the lake that nobody has
-    /// them. On a full disk room comes first.
-    fn delete_archived(&mut self, now: Now) {
-        let retired: Vec<_> =
-            KINDS.iter().flat_map(|kind| self.index.retired(*kind).into_iter().map(|first| (*kind, first))).collect();
-        if retired.is_empty() {
-            return;
-        }
-        if self.known_changed {
-            self.save_superblock(now);
-        }
-        if self.known_changed && !self.fault.as_ref().is_some_and(|outage| outage.full) {
-            return; // looked at again by `maintain`
-        }
-        for (kind, first) in retired {
-            self.delete(kind, first);
-        }
-    }
-
     /// Applies a watermark of this log: deletes whole segments that are committed; what the hub waits for and nobody holds
     /// or explains becomes a gap `not_held`.
     pub fn archived(&mut self, kind: Kind, mark: &ArchivedKind, now: Now) {
         self.index.commit(kind, mark);
+        for first in self.index.retired(kind) {
+            self.delete(kind, first);
+        }
         self.known_changed |= self.superblock.known.hear(kind, mark);
-        self.delete_archived(now);
         let mut held = self.index.held_from(kind, mark.upto).unwrap_or(self.index.next(kind));
         // A segment that is held may have lost the very record that the hub waits for.
         while held < self.index.next(kind) && self.index.look(kind, held) == Look::Absent {
@@ -433,7 +415,6 @@ impl Log {
     fn look_after(&mut self, now: Now) -> io::Result<()> {
         let disk = &self.disk;
         self.trash.retain(|name| disk.remove(name).is_err());
-        self.delete_archived(now);
         self.mend(now)?;
         self.pay_gaps(now)?;
         while let Some((kind, first)) = self.index.aged(now.wall) {

@@ -77,7 +77,7 @@ fn the_preference_decides() {
     let chosen = choose(&[&GOOD, &OTHER], &names(&["other", "good"]), Accuracy::Exact, &package).unwrap();
     assert_eq!(
         chosen.reason,
-        "`other` is the first in the preference: other 1 on test; 3 golden rows agree within 0.0e0"
+        "`other` is the first in the preference: other 1 on test in fp32; 3 golden rows agree within 0.0e0"
     );
     let chosen = choose(&[&GOOD, &OTHER], &[], Accuracy::Exact, &package).unwrap();
     assert!(chosen.reason.starts_with("`good` is the first engine of this program"), "{}", chosen.reason);
