@@ -8,7 +8,7 @@ use contract::{Digest, Epoch, Gap, Principal};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use sha2::Digest as _;
 use store::{
-    lake_index::{Format, Object, SampleRow},
+    lake_index::{Format, Holding, Object, SampleRow},
     objects::{Entry, Objects},
 };
 
@@ -63,6 +63,14 @@ pub async fn survey(objects: &Objects) -> Result<Survey, Error> {
         }
     }
     Ok(survey)
+}
+
+/// What one object holds; `None` when it cannot be read.
+pub async fn holdings(objects: &Objects, key: &str) -> Result<Option<Vec<Holding>>, Error> {
+    let bytes = objects.get(key).await?;
+    let name = key.to_owned();
+    let read = off_loop(move || read(&name, bytes)).await.map_err(|_| Error::Interrupted { what: key.to_owned() })?;
+    Ok(read.ok().map(|found| found.object.holds))
 }
 
 async fn one(objects: &Objects, entry: Entry) -> Result<(String, Result<Found, String>), Error> {
