@@ -15,10 +15,12 @@ use std::{
 use engine_tensorrt::{
     Build, Key, Options, TensorRt,
     cache::{Cache, Found},
-    key::Target,
+    compile::{Source, compile},
+    key::{Profile, Target},
     library::{self, Library},
+    prepare,
 };
-use inference::Package;
+use inference::{Package, graph};
 use tempfile::TempDir;
 
 fn folder() -> PathBuf {
@@ -33,7 +35,7 @@ fn factory(cache: &Path) -> TensorRt {
     TensorRt::new(Options { libraries: Some(folder()), build: Build::Wait, ..Options::new(cache) })
 }
 
-/// Every net that the set-up made, in float32 and float16.
+/// Every net that the set-up made.
 fn every_model() -> Vec<PathBuf> {
     ["models/efficientnet-lite0", "models/tiny-gray64", "models/resnet18-seeded"].map(models::run_time).to_vec()
 }
@@ -57,6 +59,51 @@ fn real_models_become_portable_plans_without_a_gpu() {
         let weights = package.graph().parameters as usize * 4;
         assert!(plan.len() > weights / 2, "{}: {} bytes for {weights} of weights", path.display(), plan.len());
     }
+}
+
+#[test]
+fn float16_files_become_plans_too_and_smaller_ones() {
+    let library = library();
+    for path in every_model() {
+        let package = Package::open(&path).unwrap();
+        let (model, [_, shape @ ..]) = (package.model().unwrap(), package.spec().shape());
+        let half = graph::half(&model).unwrap().model;
+        let [exact, half] = [model, half].map(|model| {
+            let onnx = prepare::prepare(&model).unwrap();
+            let source = Source { onnx: &onnx, input: &package.manifest().input.name, shape };
+            compile(&library, source, Profile::up_to(32), Target::Portable).unwrap().len()
+        });
+        // Beside the weights a plan holds some half a megabyte.
+        assert!(half < exact && half > exact / 3, "{}: {half} bytes, float32 {exact}", path.display());
+    }
+}
+
+#[test]
+fn models_that_cannot_run_are_refused_with_the_reason() {
+    let library = library();
+    let package = Package::open(models::tiny()).unwrap();
+    let model = package.model().unwrap();
+    let try_it = |model: &[u8], shape| {
+        let source = Source { onnx: model, input: "input", shape };
+        compile(&library, source, Profile::up_to(8), Target::Portable).unwrap_err().to_string()
+    };
+    let onnx = prepare::prepare(&model).unwrap();
+    let at = onnx.windows(4).position(|four| four == b"Relu").unwrap();
+    let mut unknown = onnx.clone();
+    unknown[at..at + 4].copy_from_slice(b"Rely");
+    let text = try_it(&unknown, [64, 64, 1]);
+    assert!(text.contains("TensorRT-RTX cannot read the model") && text.contains("use another engine"), "{text}");
+    let text = try_it(&onnx, [32, 32, 1]);
+    assert!(text.contains("which no batch size makes"), "{text}");
+    let text = try_it(&onnx[..onnx.len() / 2], [64, 64, 1]);
+    assert!(text.contains("cannot read the model"), "{text}");
+
+    let weights = 0.25f32.to_le_bytes();
+    let at = model.windows(4).position(|four| four == weights).unwrap();
+    let mut nan = model.clone();
+    nan[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let text = prepare::prepare(&nan).unwrap_err().to_string();
+    assert!(text.contains("holds NaN; train or export it again"), "{text}");
 }
 
 #[test]
@@ -141,7 +188,7 @@ fn the_cache_keeps_within_its_bound_and_lets_the_longest_unused_go() {
         library: "x".into(),
         target: Target::Portable,
         driver_major: None,
-        profile: engine_tensorrt::key::Profile::up_to(1),
+        profile: Profile::up_to(1),
         recipe: 0,
     };
     for n in 0..2 {
