@@ -142,6 +142,11 @@ impl Archive {
         (uplink.resends(), uplink.inflight_bytes())
     }
 
+    /// How many runs of numbers the uplink remembers: what its memory grows with.
+    pub fn remembered(&self) -> usize {
+        self.uplink().remembered()
+    }
+
     /// A traced record waits to be sent.
     pub fn traced(&self, seq: u64, trace: FrameTrace) {
         let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);

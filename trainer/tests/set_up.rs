@@ -13,7 +13,7 @@ use std::{
 };
 
 fn script(name: &str) -> PathBuf {
-    models::run_time("").join("../deploy/setup").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/setup").join(name)
 }
 
 fn fetch(arguments: &[&str]) -> Output {
@@ -79,7 +79,11 @@ fn without_a_network_it_says_what_could_not_be_fetched() {
 fn unknown_steps_are_named() {
     let output = fetch(&["modles"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("no step is named modles; there are runtime, models, media"), "{}", said(&output));
+    assert!(
+        said(&output).contains("no step is named modles; there are runtime, tensorrt, models, media"),
+        "{}",
+        said(&output)
+    );
 }
 
 /// Runs packages.sh in a world where this is all there is.

@@ -1,4 +1,4 @@
-//! Rows to one Parquet object: in the order of site, gateway and time, zstd, with statistics, and with its own ranges inside.
+//! Rows to one Parquet object: in the order of site, gateway and time, compressed, with statistics, and with its own ranges inside.
 
 use std::sync::Arc;
 
@@ -37,6 +37,9 @@ pub const RANGES_KEY: &str = "sightline.ranges";
 pub const KIND_KEY: &str = "sightline.kind";
 /// zstd's own default; 1 saves a third of the time and costs a tenth more bytes on predictions.
 const ZSTD_LEVEL: i32 = 3;
+/// Fewer rows are not compressed: making a compressor for each column takes longer than writing them, and compaction soon
+/// puts them with others.
+const COMPRESSED_FROM: usize = 32;
 
 /// Columns of text in which hardly any value comes again.
 const ALL_DIFFERENT: [&str; 5] = ["frame_id", "traceparent", "id", "picture_sha256", "input_sha256"];
@@ -81,19 +84,24 @@ fn encode(kind: Kind, rows: &[&Row], facts: &Facts) -> Result<Vec<u8>, ParquetEr
     let arrays = columns(kind).map(|column| array(kind, column, rows)).collect::<Result<Vec<_>, _>>()?;
     let schema = schema(kind);
     let batch = RecordBatch::try_new(schema.clone(), arrays)?;
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties(kind, facts)?))?;
+    let compression = if rows.len() < COMPRESSED_FROM {
+        Compression::UNCOMPRESSED
+    } else {
+        Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?)
+    };
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties(kind, facts, compression)))?;
     writer.write(&batch)?;
     writer.into_inner()
 }
 
-fn properties(kind: Kind, facts: &Facts) -> Result<WriterProperties, ParquetError> {
+fn properties(kind: Kind, facts: &Facts, compression: Compression) -> WriterProperties {
     let fact = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
     let by = |name: &str| columns(kind).position(|c| c.name == name).and_then(|at| i32::try_from(at).ok());
     let sorted = ["site", "gateway", "corrected_at"].into_iter().filter_map(by);
     let sorting = sorted.map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false });
     let builder = columns(kind).fold(WriterProperties::builder(), encoded);
-    Ok(builder
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+    builder
+        .set_compression(compression)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_created_by(concat!("sightline-hub ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_sorting_columns(Some(sorting.collect()))
@@ -103,7 +111,7 @@ fn properties(kind: Kind, facts: &Facts) -> Result<WriterProperties, ParquetErro
             fact(RANGES_KEY, serde_json::to_string(&facts.holds).unwrap_or_default()),
             fact(FACTS_KEY, facts.json()),
         ]))
-        .build())
+        .build()
 }
 
 /// How a column is encoded. A dictionary is for values that come again; building one of numbers that are all different, as

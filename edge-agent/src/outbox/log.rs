@@ -350,6 +350,9 @@ impl Log {
             *self.counts.dropped.entry(kind).or_default() += run.1 - run.0;
         }
         self.sync_kind(Kind::Gap)?;
+        if open != [(first, next)] {
+            self.remember(now)?; // the rest of it is in the lake, and then only the lake has it
+        }
         self.delete(kind, first);
         Ok(())
     }
@@ -368,10 +371,8 @@ impl Log {
     /// or explains becomes a gap `not_held`.
     pub fn archived(&mut self, kind: Kind, mark: &ArchivedKind, now: Now) {
         self.index.commit(kind, mark);
-        for first in self.index.retired(kind) {
-            self.delete(kind, first);
-        }
         self.known_changed |= self.superblock.known.hear(kind, mark);
+        self.delete_archived(now);
         let mut held = self.index.held_from(kind, mark.upto).unwrap_or(self.index.next(kind));
         // A segment that is held may have lost the very record that the hub waits for.
         while held < self.index.next(kind) && self.index.look(kind, held) == Look::Absent {
@@ -385,6 +386,26 @@ impl Log {
         if let Err(error) = self.pay_gaps(now) {
             self.failed(&error, now);
         }
+    }
+
+    /// Deletes the segments that the lake has whole. It is on disk before that the lake has them: a log that lacks them and
+    /// does not know who has them could never tell that the tables were rolled back. A full disk gets its room first.
+    fn delete_archived(&mut self, now: Now) {
+        let retired = |kind| self.index.retired(kind).into_iter().map(move |first| (kind, first));
+        let retired: Vec<_> = KINDS.into_iter().flat_map(retired).collect();
+        if retired.is_empty() {
+            return;
+        }
+        if let Err(error) = self.remember(now) {
+            self.failed(&error, now);
+            if !is_full(&error) {
+                return; // the next look at the log tries again
+            }
+        }
+        for (kind, first) in retired {
+            self.delete(kind, first);
+        }
+        let _ = self.remember(now);
     }
 
     /// Another lake, or another life of it: what the old one had counts no longer. Gap records that are no longer held
@@ -407,8 +428,11 @@ impl Log {
             Ok(()) => self.mended(now),
             Err(error) => self.failed(&error, now),
         }
-        if self.known_changed && now.mono - self.known_saved >= KNOWN_EVERY {
-            self.save_superblock(now);
+        self.delete_archived(now);
+        if now.mono - self.known_saved >= KNOWN_EVERY
+            && let Err(error) = self.remember(now)
+        {
+            self.failed(&error, now);
         }
     }
 
@@ -430,11 +454,25 @@ impl Log {
 
     /// Writes down who the log is and what the hub has said.
     pub fn save_superblock(&mut self, now: Now) {
-        self.known_saved = now.mono;
-        match self.disk.replace(superblock::FILE, &self.superblock.encode()) {
-            Ok(()) => self.known_changed = false,
-            Err(error) => self.failed(&error, now),
+        self.known_changed = true;
+        if let Err(error) = self.remember(now) {
+            self.failed(&error, now);
         }
+    }
+
+    /// Writes it down, if it is not what stands on the disk.
+    pub(super) fn remember(&mut self, now: Now) -> io::Result<()> {
+        if !self.known_changed {
+            return Ok(());
+        }
+        self.known_saved = now.mono;
+        let bytes = self.superblock.encode();
+        let mut saved = self.disk.replace(superblock::FILE, &bytes);
+        if saved.as_ref().is_err_and(is_full) && self.give_up_reserve().is_ok() {
+            saved = self.disk.replace(superblock::FILE, &bytes);
+        }
+        self.known_changed = saved.is_err();
+        saved
     }
 }
 

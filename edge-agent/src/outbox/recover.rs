@@ -329,11 +329,8 @@ impl Log {
     /// Counts this start, makes what was found durable, and begins a new epoch where the hub is known to have more.
     fn begin_run(&mut self, fresh: Epoch, now: Now) -> Result<(), OpenError> {
         self.superblock.starts += 1;
-        let mut saved = self.disk.replace(superblock::FILE, &self.superblock.encode());
-        if saved.as_ref().is_err_and(super::disk::is_full) && self.give_up_reserve().is_ok() {
-            saved = self.disk.replace(superblock::FILE, &self.superblock.encode());
-        }
-        saved.map_err(cannot("write its superblock"))?;
+        self.known_changed = true;
+        self.remember(now).map_err(cannot("write its superblock"))?;
         let known = &self.superblock.known.upto;
         let beyond = KINDS.iter().any(|kind| known.get(kind).is_some_and(|upto| *upto > self.index.next(*kind)));
         if let Some(carry) = &self.superblock.carry

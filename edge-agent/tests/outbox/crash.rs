@@ -47,8 +47,10 @@ fn life(disk: &Simulated) -> Vec<Moment> {
         }
         if step == 40 {
             let upto = bed.outbox.index(|index| index.durable(Kind::Prediction)) - 1;
+            archived[3] = upto; // from now on the log may forget them
+            let durable = bed.outbox.index(|index| KINDS.map(|kind| index.durable(kind)));
+            moments.push(Moment { operations: disk.journal().len(), durable, archived });
             bed.outbox.log(|log| log.archived(Kind::Prediction, &ArchivedKind { upto, ranges: vec![] }, bed.now));
-            archived[3] = upto;
         }
         if step == 60 {
             drop(bed);

@@ -55,6 +55,11 @@ impl Gates {
 }
 
 impl Life {
+    /// Which process it is.
+    pub fn process(&self) -> u64 {
+        self.process
+    }
+
     /// From now on its effects wait.
     pub fn close(&self) {
         self.open.store(false, Ordering::Relaxed);

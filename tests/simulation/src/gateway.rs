@@ -28,7 +28,7 @@ use crate::truth::Number;
 pub const BEGIN: Timestamp = Timestamp(1_795_458_240_000_000);
 
 /// Small, so that little data makes many messages, segments and fragments.
-const LIMITS: Limits = Limits {
+pub const LIMITS: Limits = Limits {
     window_bytes: 24 << 10,
     message_max: 2 << 10,
     newest_share: 0.5,
@@ -51,6 +51,7 @@ pub struct Gateway {
     pub agent: Option<Agent>,
     /// What its log was when its agent ended.
     pub before: Option<Before>,
+    pub limits: Limits,
     sessions: u64,
     settings: Settings,
 }
@@ -95,6 +96,7 @@ impl Gateway {
             copy: None,
             agent: None,
             before: None,
+            limits: LIMITS,
             sessions: 0,
             settings: Settings { bound: Bound { max_bytes, max_age }, segment_bytes: 3000 },
         }
@@ -132,8 +134,9 @@ impl Gateway {
             .open()
         })?;
         let outbox = Arc::new(Outbox::new(log, Duration::from_millis(200)));
-        let archive =
-            self.clocks.during(|| Arc::new(Archive::new(&identity, "sightline", outbox.clone(), LIMITS, Vec::new())));
+        let archive = self
+            .clocks
+            .during(|| Arc::new(Archive::new(&identity, "sightline", outbox.clone(), self.limits, Vec::new())));
         let (session, _, far) = link::simulated();
         let running = archive.clone();
         let uplink = tokio::spawn(self.clocks.within(async move { running_uplink(running, session).await }));

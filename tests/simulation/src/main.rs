@@ -29,7 +29,8 @@ struct Arguments {
     /// Let gateways' disks also rot and be put back to earlier states.
     #[arg(long)]
     harder: bool,
-    /// Break something on purpose: no-dedup, no-sync, no-incarnation, no-versions, no-grace.
+    /// Break something on purpose: no-dedup, no-sync, no-incarnation, no-versions, no-grace,
+    /// early-watermark, stale-watermark, no-window.
     #[arg(long)]
     mutation: Option<String>,
     /// Threads; each runs one plan at a time.
@@ -58,6 +59,9 @@ fn named(name: &str) -> anyhow::Result<Mutation> {
         "no-incarnation" => Mutation::NoIncarnation,
         "no-versions" => Mutation::NoVersions,
         "no-grace" => Mutation::NoGrace,
+        "early-watermark" => Mutation::EarlyWatermark,
+        "stale-watermark" => Mutation::StaleWatermark,
+        "no-window" => Mutation::NoWindow,
         other => anyhow::bail!("no mutation is called {other}; see --help"),
     })
 }

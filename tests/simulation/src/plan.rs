@@ -109,11 +109,26 @@ pub enum Mutation {
     NoVersions,
     /// Objects without a commit are deleted at once.
     NoGrace,
+    /// The watermark names one number more than is committed.
+    EarlyWatermark,
+    /// Each watermark of a process but its first says half of what it should.
+    StaleWatermark,
+    /// Gateways send without waiting for anything to be archived.
+    NoWindow,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::NoDedup, Self::NoSync, Self::NoIncarnation, Self::NoVersions, Self::NoGrace];
+    pub const ALL: [Self; 8] = [
+        Self::NoDedup,
+        Self::NoSync,
+        Self::NoIncarnation,
+        Self::NoVersions,
+        Self::NoGrace,
+        Self::EarlyWatermark,
+        Self::StaleWatermark,
+        Self::NoWindow,
+    ];
 }
 
 /// What happens in one run.

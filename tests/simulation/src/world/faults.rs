@@ -92,7 +92,10 @@ impl World<'_> {
         self.settle().await;
         match what {
             What::Restore => self.lake.restore().await?,
-            What::RollBackTables => self.lake.roll_back().await?,
+            What::RollBackTables => {
+                self.grown.forget_committed();
+                self.lake.roll_back().await?;
+            }
             What::LoseTables => self.lake.lose_tables().await?,
             What::Rebuild => self.lake.rebuild().await?,
             _ => {

@@ -5,12 +5,13 @@
 
 mod calm;
 mod faults;
+mod invariants;
 
 use std::{hash::Hasher as _, time::Duration};
 
 use anyhow::Context as _;
 use cloud::clock;
-use contract::{Archived, Kind, Timestamp, Topic, live::GatewayStatus};
+use contract::{Archived, Kind, Timestamp, Topic, archived::ArchivedKind, live::GatewayStatus};
 use edge_agent::outbox::{KINDS, disk::Fault};
 use link::Publication;
 use store::simulation::{Careless, Effect, Seeded, Verdict};
@@ -32,8 +33,6 @@ const HUBS: usize = 2;
 const QUIET_TURNS: usize = 12;
 /// Steps of a second within which everything must have arrived once faults have stopped.
 const CALM_STEPS: usize = 600;
-/// Bytes that ingest may hold: a batch that is filled, one that is flushed, fragments.
-const INGEST_BYTES_MAX: u64 = 256 << 10;
 
 /// What came of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,8 +111,9 @@ struct World<'p> {
     processes: u64,
     /// What has befallen each gateway.
     fates: Vec<Fate>,
-    /// Watermarks published since they were last compared with the tables.
-    published: Vec<Archived>,
+    /// Watermarks published since they were last compared with the tables, and by which process.
+    published: Vec<(u64, Archived)>,
+    grown: invariants::Grown,
     outcome: Outcome,
     trace: std::hash::DefaultHasher,
 }
@@ -124,7 +124,10 @@ impl<'p> World<'p> {
         let gates = Gates::default();
         let lake = Lake::new(&gates).await?;
         let second = if plan.twins { "gw-1" } else { "gw-2" };
-        let gateways = vec![Gateway::new("gw-1", 1000, plan.tight), Gateway::new(second, 2000, plan.tight)];
+        let mut gateways = vec![Gateway::new("gw-1", 1000, plan.tight), Gateway::new(second, 2000, plan.tight)];
+        if plan.mutation == Some(Mutation::NoWindow) {
+            gateways.iter_mut().for_each(|gateway| gateway.limits.window_bytes = u64::MAX);
+        }
         Ok(Self {
             plan,
             begun: tokio::time::Instant::now(),
@@ -137,6 +140,7 @@ impl<'p> World<'p> {
             truth: Truth::default(),
             processes: 0,
             published: Vec::new(),
+            grown: invariants::Grown::default(),
             outcome: Outcome::default(),
             trace: Default::default(),
         })
@@ -207,22 +211,28 @@ impl<'p> World<'p> {
         for at in 0..HUBS {
             while let Some(publication) = self.hubs[at].as_mut().filter(|h| h.connected).and_then(|h| h.far.take()) {
                 any = true;
-                self.published(publication);
+                self.published(at, publication);
             }
         }
         any
     }
 
     /// A hub publishes a watermark.
-    fn published(&mut self, mut publication: Publication) {
-        if self.plan.mutation == Some(Mutation::NoIncarnation)
-            && let Ok(mut document) = serde_json::from_slice::<Archived>(&publication.payload)
-        {
-            (document.lake, document.incarnation) = ("lake".into(), "always".into());
+    fn published(&mut self, hub: usize, mut publication: Publication) {
+        let process = self.hubs[hub].as_ref().map_or(0, |hub| hub.life.process());
+        if let Ok(mut document) = serde_json::from_slice::<Archived>(&publication.payload) {
+            match self.plan.mutation {
+                Some(Mutation::NoIncarnation) => {
+                    (document.lake, document.incarnation) = ("lake".into(), "always".into());
+                }
+                Some(Mutation::EarlyWatermark) => marks(&mut document).for_each(|mark| mark.upto += 1),
+                Some(Mutation::StaleWatermark) if self.grown.has_said(process) => {
+                    marks(&mut document).for_each(|mark| mark.upto /= 2);
+                }
+                _ => {}
+            }
             publication.payload = serde_json::to_vec(&document).unwrap_or_default().into();
-        }
-        if let Ok(document) = serde_json::from_slice(&publication.payload) {
-            self.published.push(document);
+            self.published.push((process, document));
         }
         self.bus.retain(&publication);
         for at in 0..self.gateways.len() {
@@ -473,42 +483,11 @@ impl<'p> World<'p> {
             hub.far.up()
         };
     }
+}
 
-    /// What must be true at any time.
-    async fn look(&mut self) -> anyhow::Result<()> {
-        for at in 0..HUBS {
-            let Some(hub) = &self.hubs[at] else { continue };
-            let held = hub.ingest.stats.backlog_bytes();
-            if held > INGEST_BYTES_MAX {
-                self.violation(format!("ingest holds {held} bytes"));
-            }
-        }
-        let published = std::mem::take(&mut self.published);
-        if published.is_empty() {
-            return Ok(());
-        }
-        let (index, _) = self.lake.open().await?;
-        let lake = index.identity().await?;
-        for document in published {
-            if (&document.lake, &document.incarnation) != (&lake.lake, &lake.incarnation) {
-                continue;
-            }
-            for epoch in document.epochs {
-                let streams = index.streams(epoch.epoch).await?;
-                for (kind, mark) in epoch.kinds {
-                    let known = streams.iter().find(|s| s.id.kind == kind).map_or(0, |s| s.committed.upto());
-                    if mark.upto > known {
-                        let epoch = epoch.epoch;
-                        self.violation(format!(
-                            "{kind} of {epoch} is said to be archived up to {}, committed is {known}",
-                            mark.upto
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
+/// What a watermark says of each kind.
+fn marks(document: &mut Archived) -> impl Iterator<Item = &mut ArchivedKind> {
+    document.epochs.iter_mut().flat_map(|epoch| epoch.kinds.values_mut())
 }
 
 fn topic(gateway: &Gateway) -> String {
