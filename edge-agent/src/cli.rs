@@ -143,8 +143,8 @@ impl Cli {
     fn run(&self, loaded: &Loaded<Config>, args: &RunArgs) -> u8 {
         let config = &loaded.value;
         let service = Service {
-            name: crate::BUILD.name,
-            version: crate::BUILD.version,
+            name: crate::build().name,
+            version: crate::build().version,
             attributes: vec![
                 ("sightline.site".into(), config.site.to_string()),
                 ("sightline.gateway".into(), config.gateway.to_string()),

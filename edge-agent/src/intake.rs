@@ -4,16 +4,14 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use contract::{CaptureSource, Timestamp};
+use frames::RectSpec;
 use vision::{Preprocessor, Rect, Spec};
 
 use crate::{
     camera::picture::Picture,
     classify::{FrameFacts, Queue},
     clock::{self, Mono, micros},
-    region::{
-        rate::{Rate, RateLimiter},
-        rect::RectSpec,
-    },
+    region::rate::{Rate, RateLimiter},
     sampler::Snapshots,
     state,
     trace::Tracer,

@@ -35,11 +35,7 @@ pub mod state;
 pub mod trace;
 
 /// Which build this is.
-pub const BUILD: daemon::admin::BuildInfo = daemon::admin::BuildInfo {
-    name: "sightline-edge",
-    version: env!("CARGO_PKG_VERSION"),
-    commit: match option_env!("SIGHTLINE_COMMIT") {
-        Some(commit) => commit,
-        None => "unknown",
-    },
-};
+pub fn build() -> daemon::admin::BuildInfo {
+    let commit = daemon::admin::commit();
+    daemon::admin::BuildInfo { name: "sightline-edge", version: env!("CARGO_PKG_VERSION"), commit }
+}

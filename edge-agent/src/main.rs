@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    daemon::admin::built_from(option_env!("SIGHTLINE_COMMIT"));
     edge_agent::cli::main()
 }

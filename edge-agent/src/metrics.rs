@@ -1,8 +1,11 @@
 //! The agent's metrics: one enum with help texts, filled from the counters that the parts keep themselves.
 
-use std::sync::{
-    Arc, OnceLock, Weak,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use contract::{live::Presence, record::Latency};
@@ -10,6 +13,8 @@ use daemon::{
     metrics::{Exposition, Histogram, Metrics, SECONDS},
     telemetry::Telemetry,
 };
+
+use inference::Standing;
 
 use crate::{app::Shared, outbox::KINDS};
 
@@ -40,8 +45,14 @@ daemon::metric_names! {
         BatchJobs = counter("sightline_engine_inputs_total", "Inputs in those batches"),
         /// Failed batches.
         BatchFailures = counter("sightline_engine_failures_total", "Batches that failed"),
+        /// Skipped inputs.
+        Skipped = counter("sightline_engine_skipped_total", "Inputs that the budget of the engine in use did not allow"),
         /// Failing models.
         EngineFailing = gauge("sightline_engine_failing", "Models whose last batch failed; /ready says which and why"),
+        /// Engines in use.
+        EngineInUse = gauge("sightline_engine_in_use", "1 for the engine that runs a model now", ["model", "engine", "version", "precision"]),
+        /// Changes of engines.
+        EngineChanges = counter("sightline_engine_changes_total", "Times that another engine took over"),
         /// Samples.
         Samples = counter("sightline_samples_kept_total", "Samples in the outbox"),
         /// Sample bytes.
@@ -97,6 +108,8 @@ daemon::metric_names! {
 pub struct AgentMetrics {
     metrics: Metrics<Metric>,
     shared: OnceLock<Weak<Shared>>,
+    /// Labels of every engine that was in use.
+    engines_seen: Mutex<BTreeSet<[String; 4]>>,
 }
 
 /// One camera's stage times.
@@ -119,7 +132,7 @@ impl AgentMetrics {
     /// All zero.
     #[expect(clippy::new_without_default, reason = "a metrics registry is made once, on purpose")]
     pub fn new() -> Self {
-        Self { metrics: Metrics::new(), shared: OnceLock::new() }
+        Self { metrics: Metrics::new(), shared: OnceLock::new(), engines_seen: Mutex::default() }
     }
 
     /// Where values come from.
@@ -148,7 +161,10 @@ impl AgentMetrics {
         self.total(Metric::Batches, &[], &engine.batches);
         self.total(Metric::BatchJobs, &[], &engine.jobs);
         self.total(Metric::BatchFailures, &[], &engine.failures);
+        self.total(Metric::Skipped, &[], &engine.skipped);
         self.gauge(Metric::EngineFailing, &[], engine.failing().len() as f64);
+        self.total(Metric::EngineChanges, &[], &engine.changes);
+        self.engines(&shared);
         let samples = &shared.samples;
         self.total(Metric::Samples, &[], &samples.kept);
         self.total(Metric::SampleBytes, &[], &samples.bytes);
@@ -160,6 +176,21 @@ impl AgentMetrics {
         self.total(Metric::LiveDropped, &["offline"], &live.dropped_offline);
         self.total(Metric::LiveDropped, &["full"], &live.dropped_full);
         self.gauge(Metric::Connected, &[], f64::from(u8::from(shared.live.is_up())));
+    }
+
+    /// An engine that was left stays visible, as 0.
+    fn engines(&self, shared: &Shared) {
+        let now = shared.engines.iter().map(|of| {
+            let Standing { engine, version, precision, .. } = of.standing();
+            [of.model.clone(), engine.to_string(), version, precision.to_string()]
+        });
+        let now: Vec<_> = now.collect();
+        let mut seen = self.engines_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.extend(now.iter().cloned());
+        for labels in &*seen {
+            let value = f64::from(u8::from(now.contains(labels)));
+            self.gauge(Metric::EngineInUse, &labels.each_ref().map(String::as_str), value);
+        }
     }
 
     fn cameras(&self, shared: &Shared) {

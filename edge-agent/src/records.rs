@@ -11,7 +11,7 @@ use contract::{
 
 use crate::{
     archive::Archive,
-    classify::{FrameFacts, Job, Results, Timing},
+    classify::{Answer, FrameFacts, Job, Results},
     clock::{Mono, micros},
     identity::Identity,
     live::{self, Live},
@@ -39,8 +39,6 @@ pub struct RegionRecords {
     pub classes: Arc<[Arc<str>]>,
     /// Least score for an event, by class.
     pub thresholds: Vec<f32>,
-    /// The engine's name.
-    pub engine: Arc<str>,
     /// How many classes a prediction names.
     pub top_k: usize,
     /// The event rule.
@@ -77,6 +75,7 @@ struct Seen<'a> {
     facts: &'a FrameFacts,
     labels: Vec<Arc<str>>,
     scores: Vec<f32>,
+    engine: &'a Arc<str>,
     now: Mono,
 }
 
@@ -109,7 +108,8 @@ impl Recorder {
 }
 
 impl Results for Recorder {
-    fn classified(&mut self, job: &mut Job, probabilities: &[f32], timing: Timing) {
+    fn classified(&mut self, job: &mut Job, answer: Answer<'_>) {
+        let Answer { probabilities, engine, timing } = answer;
         let now = Mono::now();
         let region = &mut self.regions[job.region];
         vision::top_k_into(probabilities, region.plan.top_k, &mut self.best);
@@ -119,6 +119,7 @@ impl Results for Recorder {
             facts: &job.facts,
             labels: self.best.iter().map(|(class, _)| classes[*class].clone()).collect(),
             scores: self.best.iter().map(|(_, score)| *score).collect(),
+            engine,
             now,
         };
         let writer =
@@ -235,8 +236,8 @@ impl Writer<'_> {
             labels: seen.labels.clone(),
             scores: seen.scores.clone(),
             latency,
-            engine: region.plan.engine.clone(),
-            served_by: ServedBy::Gateway,
+            engine: seen.engine.clone(),
+            served_by: if &**seen.engine == engines::HUB { ServedBy::Hub } else { ServedBy::Gateway },
         };
         let Some(written) = self.write(Kind::Prediction, region, seen, |_| &body) else { return };
         region.plan.camera.counts.classified.fetch_add(1, Ordering::Relaxed);

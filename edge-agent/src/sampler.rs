@@ -163,7 +163,7 @@ impl Snapshots {
 #[derive(Debug, thiserror::Error)]
 enum SampleError {
     #[error(transparent)]
-    Picture(#[from] crate::camera::picture::PictureError),
+    Picture(#[from] frames::FormError),
     #[error("encode the picture")]
     Jpeg(#[source] vision::Error),
     #[error("compress the model's input")]

@@ -3,17 +3,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write as _,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use contract::{
-    Archived, CameraId, Kind, Prediction, Sample, Topic,
+    Archived, CameraId, Health as HealthRecord, Kind, Prediction, Sample, Topic,
     archived::{ArchivedEpoch, ArchivedKind},
     frame::{self, RecordParts},
     live::{CameraStatus, GatewayStatus, Live, Presence, Quality, RegionState, Reply},
+    record::ServedBy,
     twin::{Outcome, Reported},
 };
 use daemon::{
@@ -21,9 +28,10 @@ use daemon::{
     tasks::{Reason, Stop},
 };
 use edge_agent::{
-    app::{App, Ended, Options},
+    app::{App, Ended, Factories, Options},
     config::{Config, ENV_PREFIX},
 };
+use inference::{Batch, Engine, EngineError, EngineFactory, Health, Pace, Package, Probe, Refusal};
 use link::{Event, Events, Message, Publication, Session, Subscription};
 
 fn fetched(path: &str) -> PathBuf {
@@ -81,6 +89,8 @@ struct Hub {
     live: Vec<(Topic, Vec<u8>)>,
     fragments: BTreeMap<(u8, u64), BTreeMap<u16, Vec<u8>>>,
     records: BTreeMap<(Kind, u64), Vec<u8>>,
+    /// Every message of the agent, for the document.
+    seen: Vec<serde_json::Value>,
     epochs: BTreeSet<contract::Epoch>,
 }
 
@@ -97,6 +107,7 @@ impl Hub {
             live: Vec::new(),
             fragments: BTreeMap::new(),
             records: BTreeMap::new(),
+            seen: Vec::new(),
             epochs: BTreeSet::new(),
         }
     }
@@ -116,6 +127,15 @@ impl Hub {
         let Some(topic) = Topic::parse("sightline", &message.topic) else {
             panic!("{} is no topic of ours", message.topic);
         };
+        if !message.topic.starts_with("sightline/down/") {
+            self.seen.push(serde_json::json!({
+                "topic": message.topic,
+                "payload": BASE64_STANDARD.encode(&message.payload),
+                "qos": message.qos as u8,
+                "expiry": message.expiry.map(|left| left.as_secs_f64()),
+                "content_type": message.content_type,
+            }));
+        }
         if let Topic::Up(_, kind) = topic {
             assert!(message.payload.len() <= 16 << 10, "longer than configured: {}", message.payload.len());
             for frame in frame::frames(&message.payload) {
@@ -164,6 +184,27 @@ impl Hub {
         publication.response_topic = Some("sightline/live/plant/gw-1/reply".into());
         publication.correlation = Some("42".into());
         self.session.publish(publication).await.unwrap().await.unwrap();
+    }
+}
+
+/// All that came stands in docs/asyncapi.yaml.
+impl Drop for Hub {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.seen.is_empty() {
+            return;
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/asyncapi.py");
+        let mut python = Command::new(fetched("venv/bin/python"))
+            .arg(script)
+            .arg("messages")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines: String = self.seen.iter().map(|message| format!("{message}\n")).collect();
+        python.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let output = python.wait_with_output().unwrap();
+        assert!(output.status.success(), "not as documented:\n{}", String::from_utf8_lossy(&output.stdout));
     }
 }
 
@@ -399,4 +440,133 @@ async fn a_restart_alone_makes_no_event() {
         hub.fragments.clear();
         hub.retained.clear();
     }
+}
+
+/// ONNX Runtime under another name, with a switch that breaks it.
+struct Switched {
+    name: &'static str,
+    real: Arc<Vec<Box<dyn EngineFactory>>>,
+    broken: Arc<AtomicBool>,
+}
+
+impl Switched {
+    fn real(&self) -> &dyn EngineFactory {
+        self.real.iter().find(|factory| factory.name() == "ort-cpu").unwrap().as_ref()
+    }
+}
+
+impl EngineFactory for Switched {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn probe(&self) -> Result<Probe, Refusal> {
+        match self.broken.load(Ordering::Relaxed) {
+            true => Err(Refusal::new("its device is gone")),
+            false => self.real().probe(),
+        }
+    }
+    fn load(&self, package: &Package) -> Result<Box<dyn Engine>, Refusal> {
+        Ok(Box::new(SwitchedEngine(self.name, self.real().load(package)?, self.broken.clone())))
+    }
+}
+
+struct SwitchedEngine(&'static str, Box<dyn Engine>, Arc<AtomicBool>);
+
+impl Engine for SwitchedEngine {
+    fn name(&self) -> &str {
+        self.0
+    }
+    fn version(&self) -> &str {
+        self.1.version()
+    }
+    fn max_batch(&self) -> usize {
+        self.1.max_batch()
+    }
+    fn run(&mut self, batch: Batch<'_>, out: &mut [f32], deadline: Option<Duration>) -> Result<(), EngineError> {
+        if self.2.load(Ordering::Relaxed) {
+            return Err(EngineError::Runtime { engine: self.0.into(), n: batch.n, source: "device lost".into() });
+        }
+        self.1.run(batch, out, deadline)
+    }
+    fn health(&self) -> Health {
+        self.1.health()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_go_on_from_the_next_engine_and_come_home() {
+    let (broker, dir) = (Broker::start(), tempfile::tempdir().unwrap());
+    let loaded = configured(dir.path(), &broker.url, "0s", CAMERA);
+    let library = loaded.value.engines.library.clone();
+    let real = Arc::new(engines::all(&engines::Options { onnxruntime: library, ..engines::Options::default() }));
+    let switches: [Arc<AtomicBool>; 3] = Default::default();
+    let named = ["first", "second", engines::HUB].into_iter().zip(&switches);
+    let factories: Factories = named
+        .map(|(name, broken)| {
+            Box::new(Switched { name, real: real.clone(), broken: broken.clone() }) as Box<dyn EngineFactory>
+        })
+        .collect();
+    let pace = Pace { first: Duration::from_millis(300), longest: Duration::from_secs(1), ..Pace::default() };
+    let app = App::with_engines(&loaded, options(dir.path()), &factories, pace).unwrap();
+    let (admin, stop) = (app.admin_address().unwrap(), Stop::new());
+    let mut hub = Hub::start(&broker.url).await;
+    let running = tokio::spawn(app.run(stop.clone()));
+
+    let by = |hub: &Hub, engine: &str| {
+        let predictions = hub.records.iter().filter(|((kind, _), _)| *kind == Kind::Prediction);
+        let bodies =
+            predictions.map(|(_, record)| RecordParts::split(record).unwrap().parse_body::<Prediction>().unwrap());
+        let mine: Vec<_> = bodies.filter(|body| &*body.engine == engine).collect();
+        let served_by = if engine == engines::HUB { ServedBy::Hub } else { ServedBy::Gateway };
+        assert!(mine.iter().all(|body| body.served_by == served_by));
+        mine.len()
+    };
+    let status = |hub: &Hub, engine: &str| {
+        hub.document::<GatewayStatus>("status").is_some_and(|s| s.engine.unwrap_or_default().starts_with(engine))
+    };
+    let changes =
+        [(None, "first"), (Some((0, true)), "second"), (Some((1, true)), "hub"), (Some((1, false)), "second")];
+    for (switch, engine) in changes.into_iter().chain([(Some((0, false)), "first")]) {
+        let before = by(&hub, engine);
+        if let Some((which, broken)) = switch {
+            switches[which].store(broken, Ordering::Relaxed);
+        }
+        hub.until(&format!("predictions by {engine}"), |hub| by(hub, engine) >= before + 10).await;
+        hub.until(&format!("a status that names {engine}"), |hub| status(hub, engine)).await;
+    }
+    let metrics = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("sightline_engine_changes_total 4\n"), "{metrics}");
+    for (engine, value) in [("first", 1), ("second", 0), ("hub", 0)] {
+        let line = metrics.lines().find(|line| line.contains(&format!("engine=\"{engine}\""))).unwrap();
+        assert!(line.contains("precision=\"fp32\"") && line.ends_with(&format!(" {value}")), "{line}");
+    }
+    let reasons: Vec<_> = hub
+        .records
+        .iter()
+        .filter(|((kind, _), _)| *kind == Kind::Health)
+        .map(|(_, record)| RecordParts::split(record).unwrap().parse_body::<HealthRecord>().unwrap())
+        .map(|health| (health.engine, health.engine_reason))
+        .collect();
+    assert!(
+        reasons.iter().any(|(engine, why)| engine.starts_with("second ") && why.contains("`first` refused: run batch")),
+        "{reasons:?}"
+    );
+
+    stop.request(Reason::Asked);
+    running.await.unwrap();
+    // Every frame once, and none longer after the one before it than a camera at 20 frames a second and two seconds allow.
+    let mut frames: Vec<_> = hub
+        .records
+        .iter()
+        .filter(|((kind, _), _)| *kind == Kind::Prediction)
+        .map(|(_, record)| RecordParts::split(record).unwrap().parse_header().unwrap())
+        .map(|header| (header.captured_at, header.frame_id.unwrap().to_string()))
+        .collect();
+    frames.sort();
+    let longest = frames.windows(2).map(|pair| pair[1].0.0 - pair[0].0.0).max().unwrap();
+    assert!(longest < 2_000_000, "{longest} us without a prediction");
+    eprintln!("{} predictions by three engines, at most {longest} us apart", frames.len());
+    let all = frames.len();
+    let distinct: BTreeSet<_> = frames.into_iter().map(|(_, frame)| frame).collect();
+    assert_eq!(distinct.len(), all, "a frame was answered twice");
 }

@@ -17,12 +17,13 @@ use std::{
 use edge_agent::{
     camera::{
         Play,
-        picture::{Form, Picture},
+        picture::Picture,
         pool::{Counts, FrameAllocator},
     },
-    classify::{Job, Results, Timing},
-    region::{rate::Rate, rect::RectSpec},
+    classify::{Answer, Job, Results},
+    region::rate::Rate,
 };
+use frames::{Form, RectSpec};
 use gstreamer::{self as gst, prelude::*};
 use support::{SPEC, launch, plan, start_with, wait_for};
 use vision::{Preprocessor, Rect};
@@ -104,7 +105,7 @@ struct Mark {
 }
 
 impl Results for Mark {
-    fn classified(&mut self, job: &mut Job, _: &[f32], _: Timing) {
+    fn classified(&mut self, job: &mut Job, _: Answer<'_>) {
         if job.facts.counter == self.first {
             mark(&self.marks.first);
         }
@@ -153,7 +154,7 @@ struct Keep {
 }
 
 impl Results for Keep {
-    fn classified(&mut self, job: &mut Job, _: &[f32], _: Timing) {
+    fn classified(&mut self, job: &mut Job, _: Answer<'_>) {
         let mut tensors = self.tensors.lock().unwrap();
         if tensors.len().is_multiple_of(3) {
             self.held.lock().unwrap().push((tensors.len(), job.picture.clone().unwrap()));

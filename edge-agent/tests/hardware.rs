@@ -6,10 +6,8 @@ mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use edge_agent::{
-    camera::Play,
-    region::{rate::Rate, rect::RectSpec},
-};
+use edge_agent::{camera::Play, region::rate::Rate};
+use frames::RectSpec;
 use gstreamer::{self as gst, glib, prelude::*};
 use support::{plan, start, video, wait_for};
 

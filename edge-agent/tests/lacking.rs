@@ -4,10 +4,8 @@
 
 mod support;
 
-use edge_agent::{
-    camera::Play,
-    region::{rate::Rate, rect::RectSpec},
-};
+use edge_agent::{camera::Play, region::rate::Rate};
+use frames::RectSpec;
 use gstreamer::{self as gst, prelude::*};
 use support::{launch, plan, start, video};
 

@@ -5,8 +5,9 @@ mod support;
 
 use edge_agent::{
     camera::{Play, Transport, uri::Userinfo},
-    region::{rate::Rate, rect::RectSpec},
+    region::rate::Rate,
 };
+use frames::RectSpec;
 use gstreamer::{self as gst, glib};
 use gstreamer_rtsp_server::{self as rtsp, prelude::*};
 use support::{plan, start, wait_for};

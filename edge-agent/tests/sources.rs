@@ -5,15 +5,16 @@ mod support;
 
 use std::{
     io::{Read, Write},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
 use contract::live::Presence;
 use edge_agent::{
     camera::{Play, uri::Userinfo},
-    region::{rate::Rate, rect::RectSpec},
+    region::rate::Rate,
 };
+use frames::RectSpec;
 use support::{launch, plan, start, video, wait_for};
 
 /// GStreamer's test pictures and its JPEG encoder keep video's 16 to 235, whatever their caps say.
@@ -136,17 +137,43 @@ fn a_folder_is_shown_once_or_watched() {
 
 /// Answers every request with what `answer` makes of it.
 fn http(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> String {
+    format!("http://{}/pic", serve(|stream| stream, answer))
+}
+
+/// The same behind a certificate that nobody has signed; and that certificate, as PEM.
+fn https(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let config = std::sync::Arc::new(config);
+    let encrypted = move |stream| {
+        let session = rustls::ServerConnection::new(config.clone()).unwrap();
+        rustls::StreamOwned::new(session, stream)
+    };
+    (format!("https://{}/pic", serve(encrypted, answer)), made.cert.pem())
+}
+
+fn serve<S: Read + Write>(
+    over: impl Fn(TcpStream) -> S + Send + 'static,
+    answer: impl Fn(&str) -> Vec<u8> + Send + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
+            let mut stream = over(stream.unwrap());
             let mut request = [0; 4096];
             let n = stream.read(&mut request).unwrap_or(0);
             let _ = stream.write_all(&answer(&String::from_utf8_lossy(&request[..n])));
+            let _ = stream.flush();
         }
     });
-    format!("http://{address}/pic")
+    address
 }
 
 fn response(kind: &str, body: &[u8]) -> Vec<u8> {
@@ -174,6 +201,30 @@ fn http_snapshots_are_polled_with_credentials() {
     assert!(reason.contains("refuses the user name and password") && !reason.contains("geheim"), "{reason}");
     let reason = start(plan(&url, Play::Loop), RectSpec::FULL, Rate::Every).failure();
     assert!(reason.contains("set `username` and `password`"), "{reason}");
+}
+
+#[test]
+fn https_snapshots_are_polled_from_cameras_that_are_trusted_or_named() {
+    daemon::install_crypto();
+    let dir = tempfile::tempdir().unwrap();
+    let picture = jpeg(dir.path(), "a.jpg", "white");
+    let (url, certificate) = https(move |_| response("image/jpeg", &picture));
+    let ca = dir.path().join("camera.pem");
+    std::fs::write(&ca, certificate).unwrap();
+    let mut with = plan(&url, Play::Loop);
+    with.ca = Some(ca.clone());
+    let camera = start(with.clone(), RectSpec::FULL, Rate::Every);
+    assert!((0..3).all(|_| camera.next().mean > WHITE));
+    camera.finish();
+
+    let reason = start(plan(&url, Play::Loop), RectSpec::FULL, Rate::Every).failure();
+    assert!(reason.contains("cannot be reached") && reason.contains("certificate"), "{reason}");
+    std::fs::write(&ca, "no certificate").unwrap();
+    let reason = start(with.clone(), RectSpec::FULL, Rate::Every).failure();
+    assert!(reason.contains("camera.pem` cannot be opened: no PEM certificate is in it"), "{reason}");
+    with.ca = Some(dir.path().join("absent.pem"));
+    let reason = start(with, RectSpec::FULL, Rate::Every).failure();
+    assert!(reason.contains("certificate `") && reason.contains("absent.pem` cannot be opened: No such"), "{reason}");
 }
 
 #[test]

@@ -21,12 +21,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("inference", &["contract", "vision"]),
     ("daemon", &[]),
     ("nvidia", &["inference"]),
+    ("frames", &["vision"]),
+    ("oip", &[]),
+    ("engine-hub", &["contract", "vision", "inference", "oip"]),
     ("engine-ort", &["contract", "vision", "inference", "nvidia"]),
     // engine-ort for its tests and its GPU program alone, which compare the two
     ("engine-tensorrt", &["contract", "vision", "inference", "nvidia", "engine-ort"]),
-    ("engines", &["inference", "engine-ort", "engine-tensorrt"]),
-    ("edge-agent", &["contract", "vision", "inference", "link", "daemon", "engines"]),
-    ("cloud", &["contract", "vision", "inference", "link", "store", "daemon", "engine-ort"]),
+    ("engines", &["inference", "engine-hub", "engine-ort", "engine-tensorrt"]),
+    ("gst-sightline", &["contract", "vision", "frames", "inference", "link", "engines"]),
+    ("edge-agent", &["contract", "vision", "frames", "inference", "link", "daemon", "engines"]),
+    ("cloud", &["contract", "oip", "vision", "inference", "link", "store", "daemon", "engine-ort"]),
     ("trainer", &["contract", "vision", "inference", "store", "daemon", "engine-ort"]),
 ];
 
@@ -82,18 +86,50 @@ fn no_role_of_the_hub_imports_a_sibling() -> Result<()> {
     Ok(())
 }
 
+/// What a pure machine must not do.
+const EFFECTS: [&str; 8] =
+    ["std::fs", "std::net", "std::thread", "Instant::now", "SystemTime::now", "Mono::now", "std::env", "tokio"];
+
+fn is_pure(what: &str, file: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    for word in EFFECTS {
+        assert!(!code.contains(word), "{what}: {} uses {word}", file.display());
+    }
+    Ok(())
+}
+
 #[test]
 fn pure_crates_touch_no_clock_file_or_socket() -> Result<()> {
-    for (package, folder) in [("contract", "libs/contract/src"), ("vision", "libs/vision/src")] {
-        for file in rust_files(&root().join(folder))? {
-            let text = std::fs::read_to_string(&file)?;
-            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            for word in
-                ["std::fs", "std::net", "std::thread::sleep", "Instant::now", "SystemTime::now", "std::env", "tokio"]
-            {
-                assert!(!code.contains(word), "{package}: {} uses {word}", file.display());
-            }
-        }
+    for (package, folder) in [("contract", "libs/contract/src"), ("vision", "libs/vision/src"), ("oip", "libs/oip/src")]
+    {
+        rust_files(&root().join(folder))?.iter().try_for_each(|file| is_pure(package, file))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn pure_machines_touch_no_clock_file_or_socket() -> Result<()> {
+    let machines = [
+        ("the outbox's index", &["edge-agent/src/outbox/index.rs", "edge-agent/src/outbox/ranges.rs"][..]),
+        (
+            "the uplink",
+            &[
+                "edge-agent/src/uplink/mod.rs",
+                "edge-agent/src/uplink/flight.rs",
+                "edge-agent/src/uplink/fragments.rs",
+                "edge-agent/src/uplink/watermark.rs",
+            ],
+        ),
+        ("the batcher", &["libs/inference/src/batcher.rs"]),
+        ("when engines are left and tried again", &["libs/inference/src/failover/turns.rs"]),
+        (
+            "the hub engine's breaker and budget",
+            &["plugins/engine-hub/src/breaker.rs", "plugins/engine-hub/src/budget.rs"],
+        ),
+    ];
+    for (what, files) in machines {
+        files.iter().try_for_each(|file| is_pure(what, &root().join(file)))?;
     }
     Ok(())
 }

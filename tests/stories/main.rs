@@ -17,6 +17,7 @@ mod events_and_samples;
 mod failing_cameras;
 mod forged;
 mod frames_by_rest;
+mod hub_engine;
 mod hub_restart;
 mod identity;
 mod mutual_tls;

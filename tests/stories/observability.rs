@@ -12,7 +12,7 @@ use axum::{Router, body::Bytes, extract::State, routing::post};
 use contract::Kind;
 use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span};
 use prost::Message;
-use world::{Config, Edge, Hub, Rest, rest::block_on, story, wait};
+use world::{Config, Edge, Hub, Process, Rest, rest::block_on, story, wait};
 
 use crate::common::tiny;
 
@@ -27,8 +27,72 @@ fn both_programs_are_live_ready_and_measured() {
             wait::until(&format!("{name} to be ready"), || Ok((rest.get("/ready")?.status == 200).then_some(())))?;
             let said = rest.json(version)?;
             assert!(said.to_string().contains(env!("CARGO_PKG_VERSION")), "{name}: {said}");
+            // `make test` says which commit it builds; who builds otherwise may say none.
+            let built_from = std::env::var("SIGHTLINE_COMMIT").unwrap_or("unknown".into());
+            assert!(said["commit"] == *built_from || built_from == "unknown", "{name}: {said}, not {built_from}");
             check_metrics(name, &rest)?;
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_trainer_finds_the_lake_by_the_hubs_state_folder() {
+    story(|folder| {
+        let hub = Hub::start(folder, Config::new())?;
+        let mut edge = Edge::start(folder, &hub, tiny()?.set("cameras.cam.uri", "test:"))?;
+        hub.lake()?.wait_rows(Kind::Prediction, 5)?;
+        hub.lake()?.wait_rows(Kind::Sample, 1)?;
+        let summary = edge.stop()?;
+        let state = hub.state.display().to_string();
+        let ended = Process::run("sightline-train", &["lake", "--state", &state, "--json"])?;
+        ensure!(ended.code == Some(0), "{}", ended.text());
+        let report: serde_json::Value = serde_json::from_str(&ended.stdout)?;
+        assert_eq!(report["kinds"]["prediction"]["rows"], summary.published, "{report}");
+        assert!(report["kinds"]["sample"]["rows"].as_u64() >= Some(1), "{report}");
+        let text = Process::run("sightline-train", &["lake", "--state", &state])?.stdout;
+        assert!(text.contains("s3://sightline") && text.contains("prediction "), "{text}");
+        for told in [&ended.stdout, &text] {
+            let secret = hub.endpoints()?["s3"]["secret_key"].as_str().context("secret")?.to_owned();
+            assert!(!told.contains(&secret), "{told}");
+        }
+
+        let nothing = folder.join("nothing").display().to_string();
+        let ended = Process::run("sightline-train", &["lake", "--state", &nothing])?;
+        assert!(ended.code == Some(1) && ended.text().contains("endpoints.json"), "{}", ended.text());
+        let state = hub.stop()?.display().to_string();
+        let ended = Process::run("sightline-train", &["lake", "--state", &state])?;
+        assert!(ended.code == Some(1) && ended.text().contains("is the hub running?"), "{}", ended.text());
+        Ok(())
+    });
+}
+
+/// Two of each on one machine, with nothing between them but their folders: each lake has its own gateway's records alone.
+#[test]
+fn several_instances_run_side_by_side() {
+    story(|folder| {
+        let mut pairs = Vec::new();
+        for name in ["east", "west"] {
+            let folder = folder.join(name);
+            std::fs::create_dir(&folder)?;
+            let hub = Hub::start(&folder, Config::new())?;
+            let config = tiny()?.set("site", name).set("cameras.cam.uri", "test:");
+            let edge = Edge::start(&folder, &hub, config)?;
+            pairs.push((name, edge, hub)); // the agent goes first, while its hub is there
+        }
+        for (name, _, hub) in &pairs {
+            let rows = hub.lake()?.wait_rows(Kind::Prediction, 5)?;
+            assert!(rows.iter().all(|row| row["site"] == *name), "{name}: {:?}", rows[0]);
+        }
+        let mut addresses: Vec<_> = Vec::new();
+        for (_, edge, hub) in &pairs {
+            addresses.extend(["http", "mqtt", "s3"].map(|of| hub.ready[of].to_string()));
+            addresses.push(edge.ready["admin"].to_string());
+        }
+        let all = addresses.len();
+        addresses.sort();
+        addresses.dedup();
+        assert_eq!((addresses.len(), all), (8, 8), "{addresses:?}");
         Ok(())
     });
 }

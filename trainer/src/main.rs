@@ -1,6 +1,7 @@
 //! `sightline-train`: what the engineer who makes models works with. It begins with looking at them.
 
 mod inspect;
+mod lake;
 mod variants;
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-/// Look at the models that Sightline runs.
+/// Look at the models that Sightline runs, and at what a lake holds to learn from.
 #[derive(Parser)]
 #[command(name = "sightline-train", version, arg_required_else_help = true)]
 struct Cli {
@@ -24,6 +25,7 @@ struct Cli {
 enum Command {
     Inspect(Inspect),
     Variants(variants::Options),
+    Lake(lake::Options),
 }
 
 /// Say what a model takes, what it gives, and whether it can be used.
@@ -57,6 +59,10 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Inspect(options) => run(&options),
         Command::Variants(options) => variants::run(&options, &mut io::stdout().lock()),
+        Command::Lake(options) => {
+            daemon::install_crypto();
+            lake::run(&options, &mut io::stdout().lock())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -80,7 +80,7 @@ fn unknown_steps_are_named() {
     let output = fetch(&["modles"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        said(&output).contains("no step is named modles; there are runtime, tensorrt, models, media"),
+        said(&output).contains("no step is named modles; there are python, runtime, tensorrt, models, media"),
         "{}",
         said(&output)
     );

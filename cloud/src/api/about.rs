@@ -13,6 +13,8 @@ pub struct Version {
     name: &'static str,
     /// The program's version.
     version: &'static str,
+    /// The commit that it was built from, or `unknown`.
+    commit: &'static str,
     /// The API's version, as in its addresses.
     api: &'static str,
     /// Version of the records' form that this hub writes.
@@ -47,6 +49,7 @@ pub async fn version(actor: Actor, State(api): State<Shared>) -> Json<Version> {
     Json(Version {
         name: "sightline-hub",
         version: env!("CARGO_PKG_VERSION"),
+        commit: daemon::admin::commit(),
         api: "v1",
         schema: contract::SCHEMA,
         lake_schema: contract::lake::VERSION,

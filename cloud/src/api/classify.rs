@@ -24,6 +24,8 @@ use super::about::Model;
 
 /// A batch of one that takes longer hangs: EfficientNet-Lite0 takes 15 ms on one old core.
 const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
+/// Preprocessed inputs in one request at most: a batch of them holds the engine while pictures wait.
+const BATCH_MAX: usize = 64;
 /// zstd's own default; pixels compress no better at 9, and that takes five times as long.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -34,6 +36,7 @@ pub struct Classifier {
     queue_max: usize,
     model_ref: ModelRef,
     model: Model,
+    shapes: Shapes,
 }
 
 /// A place in the queue, given back when the job is done.
@@ -85,10 +88,33 @@ pub enum Failure {
 }
 
 struct Job {
-    ask: Ask,
-    asked: Instant,
-    answer: oneshot::Sender<Result<Answer, Failure>>,
+    work: Work,
     _slot: Slot,
+}
+
+enum Work {
+    /// A picture, and when it was asked for.
+    Picture(Ask, Instant, oneshot::Sender<Result<Answer, Failure>>),
+    /// So many inputs, preprocessed.
+    Tensors(Bytes, usize, oneshot::Sender<Result<Vec<f32>, Failure>>),
+}
+
+/// What the model takes and gives.
+#[derive(Clone, Debug)]
+pub struct Shapes {
+    /// The input's axes behind the batch.
+    pub input: [u64; 3],
+    /// How many probabilities an input gets.
+    pub classes: usize,
+    /// Most inputs in one request; the engine gets them in parts as large as it takes.
+    pub batch_max: usize,
+}
+
+impl Shapes {
+    /// Bytes of one input.
+    pub fn tensor_len(&self) -> usize {
+        self.input.iter().product::<u64>() as usize
+    }
 }
 
 impl Classifier {
@@ -123,6 +149,9 @@ impl Classifier {
             engine: engine.name().to_owned(),
         };
         let spec = Spec::from(&manifest.input);
+        let [_, axes @ ..] = spec.shape();
+        let shapes =
+            Shapes { input: axes.map(|axis| axis as u64), classes: manifest.classes.len(), batch_max: BATCH_MAX };
         let worker = Worker {
             engine_name: engine.name().into(),
             engine,
@@ -136,7 +165,7 @@ impl Classifier {
         thread::Builder::new().name("api-engine".to_owned()).spawn(move || worker.run(inbox))?;
         let slots = Arc::new(Semaphore::new(queue_max));
         let model_ref = ModelRef { digest, version: Some(manifest.version.clone()) };
-        Ok(Self { jobs, slots, queue_max, model_ref, model })
+        Ok(Self { jobs, slots, queue_max, model_ref, model, shapes })
     }
 
     /// Ends when the thread has ended; it does so by a mistake only, as long as this is waited for.
@@ -153,6 +182,11 @@ impl Classifier {
     /// The model as records name it.
     pub fn model_ref(&self) -> &ModelRef {
         &self.model_ref
+    }
+
+    /// What the model takes and gives.
+    pub fn shapes(&self) -> &Shapes {
+        &self.shapes
     }
 
     /// How many pictures may wait.
@@ -176,9 +210,22 @@ impl Classifier {
     /// [`Failure`]; the thread goes on after each.
     pub async fn classify(&self, slot: Slot, ask: Ask) -> Result<Answer, Failure> {
         let (answer, answered) = oneshot::channel();
-        let job = Job { ask, asked: Instant::now(), answer, _slot: slot };
-        self.jobs.send(job).await.map_err(|_| Failure::Gone)?;
+        self.send(Work::Picture(ask, Instant::now(), answer), slot).await?;
         answered.await.map_err(|_| Failure::Gone)?
+    }
+
+    /// The probabilities of `n` preprocessed inputs, back to back; `input` must be as long as [`Shapes`] says.
+    ///
+    /// # Errors
+    /// [`Failure`]; the thread goes on after each.
+    pub async fn infer(&self, slot: Slot, input: Bytes, n: usize) -> Result<Vec<f32>, Failure> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Work::Tensors(input, n, answer), slot).await?;
+        answered.await.map_err(|_| Failure::Gone)?
+    }
+
+    async fn send(&self, work: Work, slot: Slot) -> Result<(), Failure> {
+        self.jobs.send(Job { work, _slot: slot }).await.map_err(|_| Failure::Gone)
     }
 }
 
@@ -194,12 +241,28 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
-        while let Some(Job { ask, asked, answer, _slot }) = inbox.blocking_recv() {
-            if answer.is_closed() {
-                continue; // the client has gone away
+        while let Some(Job { work, _slot }) = inbox.blocking_recv() {
+            // A client that has gone away needs no answer; one that goes meanwhile does not take it.
+            match work {
+                Work::Picture(ask, asked, answer) if !answer.is_closed() => {
+                    let _ = answer.send(self.classify(&ask, asked));
+                }
+                Work::Tensors(input, n, answer) if !answer.is_closed() => {
+                    let _ = answer.send(self.infer(&input, n));
+                }
+                _ => {}
             }
-            let _ = answer.send(self.classify(&ask, asked)); // fails only when the client has gone away meanwhile
         }
+    }
+
+    fn infer(&mut self, input: &[u8], n: usize) -> Result<Vec<f32>, Failure> {
+        let mut probabilities = vec![0.0; n * self.classes.len()];
+        let (most, len) = (self.engine.max_batch().max(1), self.tensor.len());
+        let inputs = input.chunks(most * len);
+        for (input, out) in inputs.zip(probabilities.chunks_mut(most * self.classes.len())) {
+            self.engine.run(Batch { input, n: input.len() / len }, out, Some(ENGINE_DEADLINE))?;
+        }
+        Ok(probabilities)
     }
 
     fn classify(&mut self, ask: &Ask, asked: Instant) -> Result<Answer, Failure> {

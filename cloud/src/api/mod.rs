@@ -29,6 +29,7 @@ mod upload;
 mod about;
 mod docs;
 mod home;
+mod infer;
 mod layers;
 mod openapi;
 

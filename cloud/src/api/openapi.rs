@@ -28,6 +28,20 @@ impl<'r> ToResponse<'r> for AnyProblem {
     }
 }
 
+/// The response of everything that goes wrong where the Open Inference Protocol says how.
+pub struct AnyFailure;
+
+impl<'r> ToResponse<'r> for AnyFailure {
+    fn response() -> (&'r str, RefOr<Response>) {
+        let error = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String));
+        let object = ObjectBuilder::new().property("error", error).required("error");
+        let response = ResponseBuilder::new()
+            .description("what went wrong and what to do; what the hub's own bounds refuse is a problem document")
+            .content("application/json", ContentBuilder::new().schema(Some(object)).build());
+        ("Failure", response.build().into())
+    }
+}
+
 /// The schema of a problem document.
 pub struct ProblemDocument;
 
@@ -71,6 +85,7 @@ impl ToSchema for ProblemDocument {
 /// What holds for the whole API; the paths are added by the router.
 pub fn base() -> OpenApi {
     let (name, problem) = AnyProblem::response();
+    let (failure_name, failure) = AnyFailure::response();
     let licence = LicenseBuilder::new().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build();
     let tag = |name: &str, doc: &str| TagBuilder::new().name(name).description(Some(doc)).build();
     OpenApiBuilder::new()
@@ -86,10 +101,18 @@ pub fn base() -> OpenApi {
             tag("history", "What the lake holds"),
             tag("samples", "Kept pictures, and what the model saw of them"),
             tag("frames", "Pictures from any source"),
+            tag(
+                "inference",
+                "Models asked by the Open Inference Protocol v2; errors have its form, `{\"error\": ...}`",
+            ),
             tag("about", "The hub itself"),
         ]))
         .components(Some(
-            ComponentsBuilder::new().schema("Problem", ProblemDocument::schema()).response(name, problem).build(),
+            ComponentsBuilder::new()
+                .schema("Problem", ProblemDocument::schema())
+                .response(name, problem)
+                .response(failure_name, failure)
+                .build(),
         ))
         .build()
 }

@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    about, docs, frames, history, home, layers, openapi, present, samples,
+    about, docs, frames, history, home, infer, layers, openapi, present, samples,
     state::{Api, Parts, Shared},
     stream,
 };
@@ -67,9 +67,17 @@ fn bounded() -> OpenApiRouter<Shared> {
         .routes(routes!(samples::input))
         .routes(routes!(about::lake))
         .routes(routes!(about::version))
+        .routes(routes!(infer::server))
+        .routes(routes!(infer::live))
+        .routes(routes!(infer::ready))
+        .routes(routes!(infer::metadata))
+        .routes(routes!(infer::model_ready))
 }
 
 /// What has time limits of its own: a body on its way, a commit waited for, a stream without an end.
 fn unbounded() -> OpenApiRouter<Shared> {
-    OpenApiRouter::with_openapi(openapi::base()).routes(routes!(frames::post)).routes(routes!(stream::stream))
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(frames::post))
+        .routes(routes!(infer::infer))
+        .routes(routes!(stream::stream))
 }

@@ -1,8 +1,11 @@
 //! What every handler shares.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicU64},
+};
 
-use contract::{GatewayId, Timestamp};
+use contract::{Digest, GatewayId, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +27,10 @@ pub struct Parts {
     pub gateway: GatewayId,
     /// Ingest, when this process has the role.
     pub archive: Option<Arc<dyn Archive>>,
-    /// The hub's model, when one is configured.
-    pub classifier: Option<Classifier>,
+    /// The model that posted pictures are classified with, when one is configured.
+    pub classifier: Option<Arc<Classifier>>,
+    /// Every model that can be asked, that one included, by the digest of its package.
+    pub models: BTreeMap<Digest, Arc<Classifier>>,
     /// What arrives.
     pub feed: Feed,
     /// The bounds.

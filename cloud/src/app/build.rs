@@ -1,13 +1,15 @@
 //! Starts the parts, from what others need to those who need it.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use axum::Router;
-use contract::{GatewayId, Timestamp, topic};
+use contract::{Digest, GatewayId, Timestamp, topic};
 use daemon::{
     CancellationToken,
     admin::{self, Admin, BuildInfo, Readiness},
@@ -47,6 +49,9 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// How long ingest lets small messages of the archive lane gather: a thousand gateways that send a few records five times a
 /// second cost it a system call and two changes of thread for each message otherwise, and all of them wait for the flush.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// Models by the digest of their packages.
+type Models = BTreeMap<Digest, Arc<api::Classifier>>;
 
 /// A running hub.
 pub struct App {
@@ -248,9 +253,9 @@ impl Builder<'_> {
         });
         let presence =
             Presence::start(link::connect(options)?, prefix, directory.clone(), elsewhere, watch, &self.tasks);
-        let classifier = self.classifier(&limits).await?;
-        if let Some(classifier) = &classifier {
-            let (ended, stop) = (classifier.ended(), stop.clone());
+        let (classifier, models) = self.models(&limits).await?;
+        for model in models.values() {
+            let (ended, stop) = (model.ended(), stop.clone());
             self.tasks.spawn("engine", Kind::Critical, async move {
                 stop.run_until_cancelled(ended).await;
                 Ok::<(), BoxError>(())
@@ -267,6 +272,7 @@ impl Builder<'_> {
             gateway: self.gateway(),
             archive: ingest.map(|ingest| Arc::new(Archive(ingest.handle.clone())) as Arc<dyn api::Archive>),
             classifier,
+            models,
             feed,
             limits,
             stop,
@@ -274,25 +280,38 @@ impl Builder<'_> {
         Ok(ApiParts { shared: api::Api::new(parts), directory, presence, findings })
     }
 
-    /// The hub's model: opened, loaded and checked off the event loop.
-    async fn classifier(&self, limits: &api::Limits) -> Result<Option<api::Classifier>, Error> {
-        let Some(model) = self.config.inference.model.clone() else { return Ok(None) };
-        let library = self.config.inference.library.clone();
-        let (queue_max, body_max, pixels_max) =
-            (limits.engine_queue_max, limits.body_bytes_max, limits.picture_pixels_max);
+    /// The hub's models: opened, loaded and checked off the event loop; the one for pictures, and all.
+    async fn models(&self, limits: &api::Limits) -> Result<(Option<Arc<api::Classifier>>, Models), Error> {
+        let config = self.config.inference.clone();
+        let (queue_max, pictures) = (limits.engine_queue_max, limits.pictures());
         let loaded = tokio::task::spawn_blocking(move || {
-            let chosen = super::probe::load_model(&model, library)?;
-            let pictures = vision::Limits { max_bytes: body_max, max_pixels: pixels_max, ..vision::Limits::default() };
-            api::Classifier::start(&chosen.0, chosen.1, queue_max, pictures).map_err(Error::Thread)
+            let mut models = Models::new();
+            let mut load = |path: &Path| {
+                let (package, engine, _) = super::probe::load_model(path, config.library.clone())?;
+                // The model for pictures may lie in the folder as well.
+                if let Some(there) = models.get(&package.digest()) {
+                    return Ok(Arc::clone(there));
+                }
+                let started = api::Classifier::start(&package, engine, queue_max, pictures);
+                let classifier = Arc::new(started.map_err(Error::Thread)?);
+                models.insert(package.digest(), classifier.clone());
+                Ok::<_, Error>(classifier)
+            };
+            let first = config.model.as_deref().map(&mut load).transpose()?;
+            for path in config.models.as_deref().map(super::probe::packages).transpose()?.unwrap_or_default() {
+                load(&path)?;
+            }
+            Ok((first, models))
         });
         match loaded.await {
-            Ok(result) => result.map(Some),
+            Ok(result) => result,
             Err(error) => Err(Error::Model(error.to_string())),
         }
     }
 
     fn router(&self, metrics: &HubMetrics, api: Option<&api::Shared>) -> Router {
-        let build = BuildInfo { name: "sightline-hub", version: env!("CARGO_PKG_VERSION"), commit: commit() };
+        let build =
+            BuildInfo { name: "sightline-hub", version: env!("CARGO_PKG_VERSION"), commit: daemon::admin::commit() };
         let admin = Admin { readiness: self.readiness.clone(), metrics: Arc::new(metrics.clone()), build };
         match api {
             // the API answers its version itself
@@ -358,9 +377,4 @@ pub(super) fn local(listener: &std::net::TcpListener, key: &str) -> Result<Socke
 
 pub(super) fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
-}
-
-/// The commit that this was built from, where the build was told.
-fn commit() -> &'static str {
-    option_env!("SIGHTLINE_COMMIT").unwrap_or("unknown")
 }

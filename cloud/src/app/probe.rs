@@ -34,7 +34,7 @@ pub async fn check(config: &Loaded<HubConfig>, state: &Path) -> Report {
     check_broker(&mut report, &config.value).await;
     check_objects(&mut report, &config.value, state, running).await;
     check_tables(&mut report, &config.value, state).await;
-    check_model(&mut report, &config.value).await;
+    check_models(&mut report, &config.value).await;
     if let Some(outcome) = daemon::telemetry::probe(&config.value.telemetry).await {
         report.result("telemetry", outcome);
     }
@@ -141,15 +141,43 @@ async fn check_tables(report: &mut Report, config: &HubConfig, state: &Path) {
     report.result("tables", tried.await);
 }
 
-async fn check_model(report: &mut Report, config: &HubConfig) {
-    let Some(model) = config.inference.model.clone() else { return };
-    let library = config.inference.library.clone();
-    let shown = model.display().to_string();
-    let loaded = tokio::task::spawn_blocking(move || load_model(&model, library).map(|(_, _, reason)| reason)).await;
-    match loaded {
-        Ok(result) => report.result("model", result.map(|reason| format!("{shown}: {reason}"))),
-        Err(error) => report.failed("model", error.to_string(), None),
+async fn check_models(report: &mut Report, config: &HubConfig) {
+    let inference = &config.inference;
+    let mut paths: Vec<PathBuf> = inference.model.clone().into_iter().collect();
+    match inference.models.as_deref().map(packages).transpose() {
+        Ok(more) => paths.extend(more.unwrap_or_default()),
+        Err(error) => report.failed("models", error.to_string(), None),
     }
+    for model in paths {
+        let library = inference.library.clone();
+        let shown = model.display().to_string();
+        let load = move || load_model(&model, library).map(|(_, _, reason)| reason);
+        match tokio::task::spawn_blocking(load).await {
+            Ok(result) => report.result("model", result.map(|reason| format!("{shown}: {reason}"))),
+            Err(error) => report.failed("model", error.to_string(), None),
+        }
+    }
+}
+
+/// More models than a hub should run beside its other roles: each has a thread and its weights in memory.
+const PACKAGES_MAX: usize = 32;
+
+/// The packages of a folder: its folders with a manifest, and its tars.
+pub(super) fn packages(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let refuse = |why: String| Error::Model(format!("[inference] models = {}: {why}", folder.display()));
+    let entries = std::fs::read_dir(folder).map_err(|error| refuse(error.to_string()))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| refuse(error.to_string()))?.path();
+        if path.join(contract::model::MANIFEST).is_file() || path.extension().is_some_and(|end| end == "tar") {
+            found.push(path);
+        }
+    }
+    if found.len() > PACKAGES_MAX {
+        return Err(refuse(format!("{} packages are in it; a hub takes {PACKAGES_MAX}", found.len())));
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Opens a package and loads it into the engine that suits it; says why that one.

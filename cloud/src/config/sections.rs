@@ -167,13 +167,16 @@ impl Default for IngestSection {
     }
 }
 
-/// `[inference]`: the model behind `POST /api/v1/frames`.
+/// `[inference]`: the models behind `POST /api/v1/frames` and `POST /v2/models/{digest}/infer`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InferenceSection {
     /// The model package: a folder or a tar. Absent: the hub classifies nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
+    /// A folder of packages that can be asked by their digest besides that one, as gateways do whose own engines fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<PathBuf>,
     /// libonnxruntime; absent: `$ORT_DYLIB_PATH`, or the library beside the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub library: Option<PathBuf>,

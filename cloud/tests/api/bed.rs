@@ -59,13 +59,14 @@ impl Bed {
         let engine = Box::new(Brightness { gate: gate.clone() });
         let classifier = model.then(|| {
             let (queue_max, pictures) = (limits.engine_queue_max, limits.pictures());
-            Classifier::of_manifest(&manifest(), Digest([7; 32]), engine, queue_max, pictures).unwrap()
+            Arc::new(Classifier::of_manifest(&manifest(), Digest([7; 32]), engine, queue_max, pictures).unwrap())
         });
         let api = api::Api::new(Parts {
             directory: directory.clone(),
             lake: lake.clone(),
             gateway: "hub-test".parse().unwrap(),
             archive: ingest.then(|| lake.clone() as Arc<dyn api::Archive>),
+            models: classifier.iter().map(|classifier| (Digest([7; 32]), classifier.clone())).collect(),
             classifier,
             feed: feed.clone(),
             limits,
@@ -170,18 +171,22 @@ impl Engine for Brightness {
     }
 
     fn max_batch(&self) -> usize {
-        1
+        4
     }
 
     fn run(&mut self, batch: Batch<'_>, out: &mut [f32], _deadline: Option<Duration>) -> Result<(), EngineError> {
         self.gate.pass();
-        let sum: u64 = batch.input.iter().map(|v| u64::from(*v)).sum();
-        if sum == 0 {
-            let source = "the tensor is all zero".into();
-            return Err(EngineError::Runtime { engine: "brightness".into(), n: 1, source });
+        assert!(batch.n <= self.max_batch(), "a batch of {}", batch.n);
+        let len = batch.input.len() / batch.n;
+        for (input, out) in batch.input.chunks(len).zip(out.chunks_mut(3)) {
+            let sum: u64 = input.iter().map(|v| u64::from(*v)).sum();
+            if sum == 0 {
+                let source = "the tensor is all zero".into();
+                return Err(EngineError::Runtime { engine: "brightness".into(), n: batch.n, source });
+            }
+            let bright = sum as f32 / (len as f32 * 255.0);
+            out.copy_from_slice(&[1.0 - bright, bright, 0.0]);
         }
-        let bright = sum as f32 / (batch.input.len() as f32 * 255.0);
-        out.copy_from_slice(&[1.0 - bright, bright, 0.0]);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod bounds;
 mod description;
 mod frames;
 mod history;
+mod infer;
 mod present;
 mod refusals;
 mod samples;

@@ -16,12 +16,12 @@ use daemon::{
     state::{Lock, StateDir},
     telemetry::Telemetry,
 };
-use inference::Package;
+use inference::{Pace, Package, Standing};
 use vision::Spec;
 
 use super::{
     App, EngineFacts, Shared, desired,
-    models::{self, ModelError},
+    models::{self, Factories, ModelError},
     spent,
     stable::{self, Stable},
 };
@@ -107,6 +107,20 @@ impl App {
     /// # Errors
     /// What cannot be opened, which one, and what to do.
     pub fn build(loaded: &Loaded<Config>, options: Options) -> Result<Self, BuildError> {
+        let factories = models::factories(&loaded.value, &options.state).into();
+        Self::with_engines(loaded, options, &factories, Pace::default())
+    }
+
+    /// The same with engines of somebody's own, the best first.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub fn with_engines(
+        loaded: &Loaded<Config>,
+        options: Options,
+        factories: &Factories,
+        pace: Pace,
+    ) -> Result<Self, BuildError> {
         let mut config = loaded.value.clone();
         for path in config.models.values_mut() {
             *path = options.base.join(&path);
@@ -115,7 +129,7 @@ impl App {
         gstreamer::init().map_err(|error| BuildError::Gstreamer(error.to_string()))?;
         name_missing_elements(&config);
         let models::Ready { loaded: packages, models, engines } =
-            models::load(&config, state.path()).map_err(|error| BuildError::Model(Box::new(error)))?;
+            models::load(&config, factories, pace).map_err(|error| BuildError::Model(Box::new(error)))?;
         let listener = daemon::listen::bind(config.admin.listen, "admin.listen")?;
         let mut identity = Identity::new(config.site.clone(), config.gateway.clone());
         let outbox = Arc::new(open_outbox(&config.outbox, &state, &identity)?);
@@ -331,7 +345,6 @@ impl Planned<'_> {
             model: package.model_ref(),
             classes: package.classes().into(),
             thresholds: package.classes().iter().map(threshold).collect(),
-            engine: self.model.engine.clone(),
             top_k: self.config.top_k(),
             events: rule,
             samples: self.config.policy(),
@@ -400,7 +413,9 @@ pub(crate) fn offline(session: u64) -> Vec<u8> {
 
 /// The engine in use and why, for people.
 pub(crate) fn engine_text(engines: &[EngineFacts]) -> String {
-    let mut text: Vec<String> = engines.iter().map(|e| format!("{} {} ({})", e.name, e.version, e.model)).collect();
-    text.dedup();
-    text.join(", ")
+    let text = |of: &EngineFacts| {
+        let Standing { engine, version, precision, .. } = of.standing();
+        format!("{engine} {version} {precision} ({})", of.model)
+    };
+    engines.iter().map(text).collect::<Vec<_>>().join(", ")
 }

@@ -15,7 +15,7 @@ mod status;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -27,8 +27,11 @@ use daemon::{
     telemetry::Telemetry,
 };
 
+use inference::Standing;
+
 pub use build::{BuildError, Options};
 pub use drain::Summary;
+pub use models::Factories;
 pub(crate) use models::factories;
 pub(crate) use probes::{check_link, check_models};
 
@@ -49,7 +52,8 @@ use crate::{
     twin::Twin,
 };
 
-/// Engine and session must turn within this time: a batch has 10 s, and systemd waits 30 s for a sign of life.
+/// Engine and session must turn within this time: a batch has 3 s, loading the next
+/// engine as long again, and systemd waits 30 s for a sign of life.
 pub(crate) const STUCK: Duration = Duration::from_secs(15);
 
 /// The agent, built and not started.
@@ -97,13 +101,18 @@ impl Shared {
     }
 }
 
-/// Which engine runs a model, and why.
+/// Which engine runs a model now, and why.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineFacts {
     pub model: String,
-    pub name: String,
-    pub version: String,
-    pub reason: String,
+    standing: Arc<Mutex<Standing>>,
+}
+
+impl EngineFacts {
+    /// What is so at this moment.
+    pub fn standing(&self) -> Standing {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl App {
@@ -276,7 +285,7 @@ fn start_pipelines(
 }
 
 fn serve_admin(net: &Tasks, stop: &Stop, listener: TcpListener, readiness: Readiness, metrics: Arc<AgentMetrics>) {
-    let admin = daemon::admin::Admin { readiness, metrics, build: crate::BUILD };
+    let admin = daemon::admin::Admin { readiness, metrics, build: crate::build() };
     let router = daemon::admin::router(admin, "/version");
     let limits = daemon::http::Limits::default();
     net.spawn("admin", Kind::BestEffort, daemon::http::serve(listener, router, None, limits, stop.token()));

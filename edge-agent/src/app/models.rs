@@ -6,10 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use inference::{EngineFactory, NoEngine, Package, choose};
+use inference::{Engine, EngineFactory, Failover, NoEngine, Pace, Package};
 
 use super::EngineFacts;
-use crate::{classify::Model, config::Config};
+use crate::{
+    classify::Model,
+    config::{Config, Hub},
+};
 
 /// A package with its engine.
 pub struct Loaded {
@@ -17,8 +20,6 @@ pub struct Loaded {
     pub name: String,
     /// The package.
     pub package: Package,
-    /// The engine's name, for records.
-    pub engine: Arc<str>,
     /// Index among the engine thread's models.
     pub index: usize,
     /// The largest batch.
@@ -57,50 +58,44 @@ pub enum ModelError {
     },
 }
 
+/// Engines, the best first; shared by all models.
+pub type Factories = Arc<[Box<dyn EngineFactory>]>;
+
 /// The factories that are built in; TensorRT's plans are kept in the state folder.
 pub fn factories(config: &Config, state: &Path) -> Vec<Box<dyn EngineFactory>> {
     let (onnxruntime, tensorrt) = (config.engines.library.clone(), config.engines.tensorrt.clone());
-    engines::all(&engines::Options { onnxruntime, tensorrt, plans: state.join("plans"), driver: None })
+    let hub = config.engines.hub.as_ref().map(Hub::options);
+    engines::all(&engines::Options { onnxruntime, tensorrt, plans: state.join("plans"), hub, driver: None })
 }
 
 /// Loads the packages that some region uses.
 ///
 /// # Errors
 /// The first that cannot be used.
-pub fn load(config: &Config, state: &Path) -> Result<Ready, ModelError> {
+pub fn load(config: &Config, factories: &Factories, pace: Pace) -> Result<Ready, ModelError> {
     let used: std::collections::BTreeSet<String> = config
         .cameras
         .values()
         .flat_map(|camera| camera.regions().into_values().map(|region| region.model().to_owned()))
         .collect();
     let wanted: BTreeMap<&String, &PathBuf> = config.models.iter().filter(|(name, _)| used.contains(*name)).collect();
-    let factories = factories(config, state);
-    let factories: Vec<&dyn EngineFactory> = factories.iter().map(AsRef::as_ref).collect();
     let (mut loaded, mut models, mut facts) = (Vec::new(), Vec::new(), Vec::new());
     for (index, (name, path)) in wanted.into_iter().enumerate() {
         let package = Package::open(path)
             .map_err(|source| ModelError::Package { name: name.clone(), source: Box::new(source) })?;
-        let chosen = choose(&factories, &config.engines.preference, config.engines.accuracy(), &package)
+        let engines = &config.engines;
+        let engine = Failover::start(factories.clone(), &engines.preference, engines.accuracy(), &package, pace)
             .map_err(|source| ModelError::Engine { name: name.clone(), source })?;
-        for refused in &chosen.refused {
+        let known = EngineFacts { model: name.clone(), standing: engine.standing() };
+        let standing = known.standing();
+        for refused in &standing.refused {
             tracing::warn!(model = name, engine = refused.engine, why = refused.why, "engine is not used");
         }
-        let engine = chosen.engine;
-        tracing::info!(model = name, digest = %package.digest(), engine = engine.name(), reason = chosen.reason, "model is ready");
-        facts.push(EngineFacts {
-            model: name.clone(),
-            name: engine.name().into(),
-            version: engine.version().into(),
-            reason: chosen.reason,
-        });
-        loaded.push(Loaded {
-            name: name.clone(),
-            engine: engine.name().into(),
-            index,
-            max_batch: engine.max_batch(),
-            package: package.clone(),
-        });
-        models.push(Model { engine, tensor_len: package.tensor_len(), classes: package.classes().len() });
+        let digest = package.digest();
+        tracing::info!(model = name, %digest, engine = &*standing.engine, reason = standing.reason, "model is ready");
+        facts.push(known);
+        loaded.push(Loaded { name: name.clone(), index, max_batch: engine.max_batch(), package: package.clone() });
+        models.push(Model::new(Box::new(engine), package.tensor_len(), package.classes().len()));
     }
     Ok(Ready { loaded, models, engines: facts })
 }

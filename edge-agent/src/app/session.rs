@@ -47,6 +47,10 @@ impl Connection {
                     crowded = !self.publish_due();
                     continue;
                 }
+                () = self.shared.engine.changed.notified() => {
+                    self.birth(number, since);
+                    continue;
+                }
                 () = tokio::time::sleep(pause) => {
                     crowded = crowded && !self.publish_due();
                     continue;
@@ -108,7 +112,7 @@ impl Connection {
             status: Presence::Online,
             session,
             since: Some(since),
-            version: Some(crate::BUILD.version.into()),
+            version: Some(crate::build().version.into()),
             engine: Some(engine_text(&shared.engines)),
             epoch: Some(shared.outbox.epoch()),
             holds: shared.outbox.holds(),

@@ -189,7 +189,7 @@ impl Status {
     fn health(&mut self, now: Mono, ending: bool) {
         let online: Vec<_> = self.shared.cameras.iter().map(|c| c.state().presence == Presence::Online).collect();
         let cameras = self.shared.cameras.iter().zip(online).map(|(c, online)| (c.id.to_string(), online));
-        let engine = ("engine".to_owned(), self.shared.engine.failing().is_empty());
+        let engine = (engine_text(&self.shared.engines), self.shared.engine.failing().is_empty());
         let disk = ("outbox".to_owned(), self.shared.outbox.trouble().is_none());
         let alarm: Vec<(String, bool)> = cameras.chain([engine, disk]).collect();
         if now < self.health_due && alarm == self.alarm && !ending {
@@ -220,11 +220,11 @@ impl Status {
         let usage = daemon::process::usage();
         let look = self.health_rates.look(now, usage.cpu_seconds, &shared.cameras);
         let ids = shared.cameras.iter().map(|camera| camera.id.clone());
-        let chosen = shared.engines.iter().map(|engine| format!("{}: {}", engine.model, engine.reason));
+        let chosen = shared.engines.iter().map(|engine| format!("{}: {}", engine.model, engine.standing().reason));
         let reasons: Vec<String> = chosen.chain(shared.engine_trouble()).collect();
         Health {
             uptime_s: daemon::process::started().elapsed().as_secs(),
-            version: crate::BUILD.version.into(),
+            version: crate::build().version.into(),
             cpu_percent: look.cpu_percent,
             memory_bytes: usage.resident_bytes,
             temperature_celsius: health::temperature_celsius(),

@@ -3,14 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::Timestamp;
+use frames::Form;
 use gstreamer::{self as gst, prelude::*};
 use gstreamer_app as gst_app;
 
-use super::{
-    arrival::DecodeTimes,
-    picture::{Form, Picture},
-    pipeline::Tail,
-};
+use super::{arrival::DecodeTimes, picture::Picture, pipeline::Tail};
 use crate::{
     clock::Mono,
     intake::{Arrival, Flow},

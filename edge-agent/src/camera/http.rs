@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{Client, Response, StatusCode, header::CONTENT_TYPE};
+use reqwest::{Certificate, Client, Response, StatusCode, header::CONTENT_TYPE};
 use tokio::runtime::Handle;
 
 use super::{
@@ -18,13 +18,26 @@ use crate::{
 
 /// Plays the camera; blocks its own thread, the network runs on the runtime.
 pub fn run(plan: &Plan, remote: &Remote, runtime: &Handle, intake: &Arc<Mutex<Intake>>, stop: &Stop) -> Outcome {
-    let builder = Client::builder().connect_timeout(plan.stall).read_timeout(plan.stall);
-    let client = match builder.build() {
+    let client = match client(plan, remote) {
         Ok(client) => client,
-        Err(error) => return Outcome::Failed(unreachable_camera(remote, &error)),
+        Err(failure) => return Outcome::Failed(failure),
     };
     let mut player = Player { plan, remote, client, intake, stop, decoder: None };
     runtime.block_on(player.play())
+}
+
+fn client(plan: &Plan, remote: &Remote) -> Result<Client, Failure> {
+    let mut builder = Client::builder().connect_timeout(plan.stall).read_timeout(plan.stall);
+    if let Some(path) = &plan.ca {
+        let absent = |why: String| Failure::Absent { what: "certificate", path: path.display().to_string(), why };
+        let pem = std::fs::read(path).map_err(|error| absent(error.to_string()))?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| absent(innermost(&error)))?;
+        if certificates.is_empty() {
+            return Err(absent("no PEM certificate is in it".into()));
+        }
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder.build().map_err(|error| unreachable_camera(remote, &error))
 }
 
 struct Player<'a> {
@@ -157,14 +170,16 @@ fn content_type(response: &Response) -> String {
 }
 
 fn unreachable_camera(remote: &Remote, error: &reqwest::Error) -> Failure {
-    let mut text = String::new();
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    // Its own text repeats the address; the causes below say what happened.
-    while let Some(current) = cause {
-        text = current.to_string();
-        cause = current.source();
+    Failure::Unreachable(remote.shown(), innermost(error))
+}
+
+/// An error's own text repeats the address; the causes below say what happened.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut current: &dyn std::error::Error = error;
+    while let Some(cause) = current.source() {
+        current = cause;
     }
-    Failure::Unreachable(remote.shown(), text)
+    current.to_string()
 }
 
 async fn stopped(stop: &Stop) {

@@ -61,6 +61,8 @@ pub struct Plan {
     pub uri: CameraUri,
     /// User name and password.
     pub credentials: Option<uri::Userinfo>,
+    /// A file with certificates, PEM, that an https camera may show besides those that the system trusts.
+    pub ca: Option<std::path::PathBuf>,
     /// The jitter buffer of RTSP.
     pub latency: Duration,
     /// Transport of RTSP.

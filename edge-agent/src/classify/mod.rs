@@ -12,23 +12,41 @@ use std::{
 };
 
 use daemon::liveness::Pulse;
-use inference::{Batch, Engine, batcher::Due};
+use inference::{Batch, Engine, EngineError, batcher::Due};
+use tokio::sync::Notify;
 
 pub use queue::{FrameFacts, Job, Queue, QueueRegion};
 
 use crate::clock::micros;
 
-/// A batch that takes longer than this has lost its engine.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// A batch that takes longer than this is given up; an engine that is so late several times in a row is left.
+const DEADLINE: Duration = Duration::from_secs(3);
 
 /// A loaded model.
 pub struct Model {
-    /// What runs it.
-    pub engine: Box<dyn Engine>,
-    /// Elements of one input tensor.
-    pub tensor_len: usize,
-    /// How many classes it tells apart.
-    pub classes: usize,
+    engine: Box<dyn Engine>,
+    /// The engine's name when it last answered: another one may take over.
+    name: Arc<str>,
+    tensor_len: usize,
+    classes: usize,
+}
+
+impl Model {
+    /// With what runs it, the elements of one input tensor, and how many classes it tells apart.
+    pub fn new(engine: Box<dyn Engine>, tensor_len: usize, classes: usize) -> Self {
+        Self { name: engine.name().into(), engine, tensor_len, classes }
+    }
+}
+
+/// What the engine says of one job.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// By class.
+    pub probabilities: &'a [f32],
+    /// The engine that answered.
+    pub engine: &'a Arc<str>,
+    /// How long it took.
+    pub timing: Timing,
 }
 
 /// How long a job waited and ran.
@@ -42,8 +60,8 @@ pub struct Timing {
 
 /// Who is told what the engine says, on the engine's thread.
 pub trait Results: Send {
-    /// Probabilities of one job.
-    fn classified(&mut self, job: &mut Job, probabilities: &[f32], timing: Timing);
+    /// The answer for one job.
+    fn classified(&mut self, job: &mut Job, answer: Answer<'_>);
     /// The engine did not answer for this job.
     fn failed(&mut self, job: &Job);
 }
@@ -57,8 +75,14 @@ pub struct EngineCounts {
     pub jobs: AtomicU64,
     /// Batches that failed.
     pub failures: AtomicU64,
+    /// Jobs that the engine's budget did not allow.
+    pub skipped: AtomicU64,
     /// Time in the engine, in microseconds.
     pub busy_us: AtomicU64,
+    /// How often another engine took over.
+    pub changes: AtomicU64,
+    /// Told of each of those.
+    pub changed: Notify,
     failing: Mutex<BTreeMap<usize, String>>,
 }
 
@@ -97,22 +121,33 @@ pub fn run(
         counts.batches.fetch_add(1, Ordering::Relaxed);
         counts.jobs.fetch_add(due.len() as u64, Ordering::Relaxed);
         counts.busy_us.fetch_add(took, Ordering::Relaxed);
-        let failed = outcome.is_err();
+        let skipped = matches!(outcome, Err(EngineError::Skipped { .. }));
+        match skipped {
+            true => counts.skipped.fetch_add(due.len() as u64, Ordering::Relaxed),
+            false => counts.failures.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed),
+        };
+        if model.engine.name() != &*model.name {
+            tracing::warn!(before = &*model.name, engine = model.engine.name(), "another engine takes over");
+            model.name = model.engine.name().into();
+            queue.set_max_batch(index, model.engine.max_batch());
+            counts.changes.fetch_add(1, Ordering::Relaxed);
+            counts.changed.notify_one();
+        }
         let outcome = outcome.map_err(|error| daemon::logs::chain(&error));
-        let engine = model.engine.name();
-        match (counts.note(index, outcome.clone()), outcome) {
-            (true, Err(error)) => tracing::error!(engine, error, "engine fails; frames are skipped"),
-            (true, Ok(())) => tracing::info!(engine, "engine works again"),
+        let (engine, failed) = (&model.name, outcome.is_err());
+        // What is skipped says nothing about the engine.
+        match (!skipped && counts.note(index, outcome.clone()), outcome) {
+            (true, Err(error)) => tracing::error!(%engine, error, "engine fails; frames are skipped"),
+            (true, Ok(())) => tracing::info!(%engine, "engine works again"),
             (false, _) => {}
         }
-        counts.failures.fetch_add(u64::from(failed), Ordering::Relaxed);
         for (job, probabilities) in due.drain(..).zip(output.chunks_exact(model.classes)) {
             let Due { mut item, waited, .. } = job;
             if failed {
                 results.failed(&item);
             } else {
                 let timing = Timing { queue_us: micros(waited), inference_us: took };
-                results.classified(&mut item, probabilities, timing);
+                results.classified(&mut item, Answer { probabilities, engine, timing });
             }
             queue.give_back(item);
         }
@@ -124,7 +159,7 @@ fn run_batch(
     due: &[Due<Box<Job>>],
     input: &mut Vec<u8>,
     output: &mut [f32],
-) -> Result<(), inference::EngineError> {
+) -> Result<(), EngineError> {
     // A batch of one needs no copy.
     let batch = match due {
         [one] => Batch { input: &one.item.tensor, n: 1 },
@@ -143,7 +178,7 @@ mod tests {
     use super::*;
     use contract::RegionId;
     use daemon::liveness::Liveness;
-    use inference::{EngineError, Health};
+    use inference::Health;
     use std::sync::mpsc;
 
     /// An engine that does with each batch what it is told: waits, and fails or not.
@@ -173,7 +208,7 @@ mod tests {
     struct Count(mpsc::Sender<bool>);
 
     impl Results for Count {
-        fn classified(&mut self, _: &mut Job, _: &[f32], _: Timing) {
+        fn classified(&mut self, _: &mut Job, _: Answer<'_>) {
             let _ = self.0.send(true);
         }
         fn failed(&mut self, _: &Job) {
@@ -191,7 +226,7 @@ mod tests {
         let ((tell, told), (seen, results)) = (mpsc::channel(), mpsc::channel());
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let model = Model { engine: Box::new(Told(told)), tensor_len: 4, classes: 2 };
+                let model = Model::new(Box::new(Told(told)), 4, 2);
                 run(&queue, vec![model], &mut Count(seen), &counts, &pulse);
             });
             std::thread::sleep(Duration::from_millis(1800));

@@ -164,6 +164,11 @@ impl Queue {
         self.room.notify_all();
     }
 
+    /// A model's largest batch is another one: its engine has changed.
+    pub fn set_max_batch(&self, model: usize, max_batch: usize) {
+        self.lock().batcher.set_max_batch(model, max_batch);
+    }
+
     /// How many requests wait.
     pub fn pending(&self) -> usize {
         self.lock().batcher.pending()

@@ -1,15 +1,19 @@
 //! A camera and its regions, as a person writes them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use contract::RegionId;
 use daemon::config::{Secret, Span};
+use frames::RectSpec;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     camera::{CameraUri, Plan, Play, Transport, uri::Userinfo},
     intake::Pace,
-    region::{events::Rule, rate::Rate, rect::RectSpec, sampling::Policy},
+    region::{events::Rule, rate::Rate, sampling::Policy},
 };
 
 /// `[cameras.<id>]`.
@@ -24,6 +28,9 @@ pub struct Camera {
     /// Password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+    /// Certificates (PEM) that an https camera may show besides those that the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
     /// The jitter buffer of RTSP.
     #[serde(default = "default_latency")]
     pub latency: Span,
@@ -145,6 +152,7 @@ impl Camera {
         Plan {
             id: id.clone(),
             credentials: self.credentials(),
+            ca: self.ca.as_ref().map(|path| base.join(path)),
             uri,
             latency: self.latency.get(),
             transport: self.transport,

@@ -16,6 +16,7 @@ impl daemon::config::Config for Config {
         if !(0.0..=1.0).contains(&self.engines.loss_max) {
             problems.add("engines.loss_max", "must lie between 0 and 1: it is a share of inputs");
         }
+        self.check_hub(problems);
         self.check_outbox(problems);
         if self.health.interval.get().is_zero() {
             problems.add("health.interval", "must be longer than 0s");
@@ -46,6 +47,35 @@ impl Config {
         }
         if !(1 << 10..=8 << 20).contains(&self.mqtt.archive_message_max.get()) {
             problems.add("mqtt.archive_message_max", "must lie between 1KiB and 8MiB");
+        }
+    }
+
+    fn check_hub(&self, problems: &mut Problems) {
+        let Some(hub) = &self.engines.hub else {
+            if self.engines.preference.iter().any(|name| name == engines::HUB) {
+                problems.add("engines.preference", "`hub` needs [engines.hub] url = \"http://host:port\"");
+            }
+            return;
+        };
+        match url::Url::parse(&hub.url) {
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                problems.add("engines.hub.url", "user name and password do not stand in the address; use cert and key");
+            }
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
+            _ => problems
+                .add("engines.hub.url", "is not the address of a hub: write http://host:port or https://host:port"),
+        }
+        if !(1..=2000).contains(&hub.deadline.get().as_millis()) {
+            problems.add("engines.hub.deadline", "must lie between 1ms and 2s: the engine's thread waits so long");
+        }
+        if !(hub.requests_per_second > 0.0 && hub.requests_per_second <= 10_000.0) {
+            problems.add("engines.hub.requests_per_second", "must lie above 0, and at most 10000");
+        }
+        if hub.bytes_per_second.get() == 0 {
+            problems.add("engines.hub.bytes_per_second", "must be above 0");
+        }
+        if hub.cert.is_some() != hub.key.is_some() {
+            problems.add("engines.hub.cert", "cert and key come together");
         }
     }
 
@@ -88,6 +118,9 @@ impl Config {
         let network = matches!(camera.uri, CameraUri::Rtsp(_) | CameraUri::Http(_));
         if !network && (camera.username.is_some() || camera.password.is_some()) {
             problems.add(format!("{key}.username"), "only rtsp and http cameras take a user name and password");
+        }
+        if camera.ca.is_some() && !camera.uri.to_string().starts_with("https://") {
+            problems.add(format!("{key}.ca"), "only https cameras take certificates of their own");
         }
         for (region_id, region) in camera.regions() {
             self.check_region(&key, &region_id, &region, problems);

@@ -98,6 +98,61 @@ pub struct Engines {
     pub precision: Precision,
     /// With `fast`: the largest share of inputs, 0 to 1, whose best label may change.
     pub loss_max: f32,
+    /// How the hub is asked when no engine here works; not at all when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub: Option<Hub>,
+}
+
+/// `[engines.hub]`: the hub as the last engine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hub {
+    /// `http://` or `https://`, host and port of its API.
+    pub url: String,
+    /// A request is given up after this time.
+    #[serde(default = "Hub::deadline")]
+    pub deadline: Span,
+    /// Requests a second at most.
+    #[serde(default = "Hub::requests_per_second")]
+    pub requests_per_second: f64,
+    /// Bytes a second at most.
+    #[serde(default = "Hub::bytes_per_second")]
+    pub bytes_per_second: Bytes,
+    /// The hub's authority, PEM; the usual ones when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Own certificate, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+}
+
+impl Hub {
+    fn deadline() -> Span {
+        Span::from_secs(1)
+    }
+
+    fn requests_per_second() -> f64 {
+        20.0
+    }
+
+    fn bytes_per_second() -> Bytes {
+        Bytes::mib(4)
+    }
+
+    /// As the engine takes it.
+    pub fn options(&self) -> engines::HubOptions {
+        engines::HubOptions {
+            url: self.url.clone(),
+            deadline: self.deadline.get(),
+            requests_per_second: self.requests_per_second,
+            bytes_per_second: self.bytes_per_second.get(),
+            ca: self.ca.clone(),
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+        }
+    }
 }
 
 /// Which of a package's files may be taken.
@@ -112,7 +167,14 @@ pub enum Precision {
 
 impl Default for Engines {
     fn default() -> Self {
-        Self { preference: Vec::new(), library: None, tensorrt: None, precision: Precision::Exact, loss_max: 0.01 }
+        Self {
+            preference: Vec::new(),
+            library: None,
+            tensorrt: None,
+            precision: Precision::Exact,
+            loss_max: 0.01,
+            hub: None,
+        }
     }
 }
 

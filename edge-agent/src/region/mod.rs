@@ -5,5 +5,4 @@
 pub mod events;
 pub mod quality;
 pub mod rate;
-pub mod rect;
 pub mod sampling;

@@ -10,12 +10,13 @@ use std::{
 use contract::{Digest, ModelRef, RegionId};
 use edge_agent::{
     camera::{Plan, Play, Stop, Transport, supervisor},
-    classify::{EngineCounts, Job, Model, Queue, QueueRegion, Results, Timing},
+    classify::{Answer, EngineCounts, Job, Model, Queue, QueueRegion, Results},
     intake::{Intake, RegionIntake},
-    region::{rate::Rate, rect::RectSpec},
+    region::rate::Rate,
     state,
     trace::Tracer,
 };
+use frames::RectSpec;
 use gstreamer::{self as gst, prelude::*};
 use inference::{Batch, Engine, EngineError, Health};
 use vision::{Rect, Spec};
@@ -39,6 +40,7 @@ pub fn plan(uri: &str, play: Play) -> Plan {
         id: "cam".parse().unwrap(),
         uri: uri.parse().unwrap(),
         credentials: None,
+        ca: None,
         latency: Duration::from_millis(100),
         transport: Transport::Tcp,
         play,
@@ -72,7 +74,7 @@ impl Engine for Half {
 struct Collect(mpsc::Sender<Seen>);
 
 impl Results for Collect {
-    fn classified(&mut self, job: &mut Job, _: &[f32], _: Timing) {
+    fn classified(&mut self, job: &mut Job, _: Answer<'_>) {
         let mean = job.tensor.iter().map(|v| f32::from(*v)).sum::<f32>() / job.tensor.len() as f32;
         let _ = self.0.send(Seen {
             counter: job.facts.counter,
@@ -124,7 +126,7 @@ pub fn start_with(
     let engine = std::thread::spawn({
         let queue = queue.clone();
         move || {
-            let models = vec![Model { engine: Box::new(Half), tensor_len: SPEC.len(), classes: 2 }];
+            let models = vec![Model::new(Box::new(Half), SPEC.len(), 2)];
             let pulse = daemon::liveness::Liveness::new(Duration::from_secs(60)).pulse("engine");
             edge_agent::classify::run(&queue, models, &mut results, &Arc::new(EngineCounts::default()), &pulse);
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use axum::{
@@ -25,6 +25,18 @@ pub struct BuildInfo {
     pub version: &'static str,
     /// The commit that it was built from, or `unknown`.
     pub commit: &'static str,
+}
+
+static COMMIT: OnceLock<&'static str> = OnceLock::new();
+
+/// Says which commit this program was built from. `main` does so, so that a new commit compiles nothing but `main` anew.
+pub fn built_from(commit: Option<&'static str>) {
+    let _ = COMMIT.set(commit.unwrap_or("unknown")); // only the first says it
+}
+
+/// The commit that this program was built from, or `unknown`.
+pub fn commit() -> &'static str {
+    COMMIT.get().copied().unwrap_or("unknown")
 }
 
 /// Which components are ready; cheap to clone.

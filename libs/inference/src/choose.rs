@@ -1,7 +1,7 @@
 //! Chooses the engine for a package: the first in the order of preference that is there, loads the model, and gives
 //! the golden rows' answers. Says which one, why, and why each better one was refused.
 
-use std::fmt;
+use std::{fmt, ops::Range, sync::Arc};
 
 use contract::model::Precision;
 
@@ -110,6 +110,70 @@ pub fn choose(
         }
     }
     Err(NoEngine { model: package.manifest().id.clone(), refused })
+}
+
+/// All that is needed to try the engines for a package, one by one and again.
+pub(crate) struct Candidates {
+    factories: Arc<[Box<dyn EngineFactory>]>,
+    names: Vec<String>,
+    by_default: bool,
+    accuracy: Accuracy,
+    package: Package,
+}
+
+/// An engine that works.
+pub(crate) struct Found {
+    /// Its place in the order of preference.
+    pub place: usize,
+    pub engine: Box<dyn Engine>,
+    pub precision: Precision,
+    /// What it is and how it proved itself.
+    pub proof: String,
+}
+
+impl Candidates {
+    pub fn new(
+        factories: Arc<[Box<dyn EngineFactory>]>,
+        preference: &[String],
+        accuracy: Accuracy,
+        package: &Package,
+    ) -> Self {
+        let names = order(&borrowed(&factories), preference);
+        Self { factories, names, by_default: preference.is_empty(), accuracy, package: package.clone() }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The names of some.
+    pub fn names(&self, places: Range<usize>) -> &[String] {
+        &self.names[places]
+    }
+
+    /// Whether one of them may be there later.
+    pub fn may_come(&self) -> bool {
+        self.factories.iter().any(|factory| factory.may_come() && self.names.iter().any(|name| name == factory.name()))
+    }
+
+    /// Tries one.
+    pub fn attempt(&self, place: usize) -> Result<Found, Refused> {
+        let wanted = &self.names[place];
+        match attempt(&borrowed(&self.factories), wanted, self.accuracy, &self.package) {
+            Ok((engine, precision, proof)) => Ok(Found { place, engine, precision, proof }),
+            Err(why) => Err(Refused { engine: wanted.clone(), why }),
+        }
+    }
+
+    /// Why this one, for people.
+    pub fn reason(&self, found: &Found, refused: &[Refused]) -> String {
+        reason(&self.names[found.place], &found.proof, self.by_default, refused)
+    }
+}
+
+fn borrowed(factories: &[Box<dyn EngineFactory>]) -> Vec<&dyn EngineFactory> {
+    factories.iter().map(AsRef::as_ref).collect()
 }
 
 fn order(factories: &[&dyn EngineFactory], preference: &[String]) -> Vec<String> {

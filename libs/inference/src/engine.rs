@@ -82,6 +82,16 @@ pub enum EngineError {
         /// The time it had.
         after: Duration,
     },
+    /// The engine's budget does not allow it now. That is no failure: the engine is asked again with the next batch.
+    #[error("batch of {n} is skipped by {engine}: {why}")]
+    Skipped {
+        /// The engine's name.
+        engine: String,
+        /// The batch size.
+        n: usize,
+        /// Which budget.
+        why: String,
+    },
     /// The runtime failed.
     #[error("run batch of {n} on {engine}")]
     Runtime {
@@ -147,6 +157,12 @@ pub trait EngineFactory: Send + Sync {
     /// What a model file may compute in to be worth running here, the best first. On a CPU float16 is slower than float32.
     fn precisions(&self) -> &[Precision] {
         &[Precision::Fp32]
+    }
+
+    /// Whether it may be there later though it is not now, as a server is: then a gateway without any other engine starts
+    /// all the same, and skips frames until it is.
+    fn may_come(&self) -> bool {
+        false
     }
 
     /// Loads the package's model, with the file that the package is seen with.

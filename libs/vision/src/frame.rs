@@ -28,6 +28,12 @@ pub enum PixelFormat {
     Gray8,
     /// One plane: red, green, blue interleaved.
     Rgb,
+    /// One plane: blue, green, red interleaved.
+    Bgr,
+    /// One plane: red, green, blue and a byte without meaning interleaved.
+    Rgbx,
+    /// One plane: blue, green, red and a byte without meaning interleaved.
+    Bgrx,
 }
 
 impl PixelFormat {
@@ -43,16 +49,31 @@ impl PixelFormat {
             PixelFormat::Nv12 => "NV12",
             PixelFormat::Gray8 => "GRAY8",
             PixelFormat::Rgb => "RGB",
+            PixelFormat::Bgr => "BGR",
+            PixelFormat::Rgbx => "RGBx",
+            PixelFormat::Bgrx => "BGRx",
         }
     }
 
     /// How many planes it has.
     pub fn planes(self) -> usize {
         match self {
-            PixelFormat::Gray8 | PixelFormat::Rgb => 1,
             PixelFormat::Nv12 => 2,
+            format if format == PixelFormat::Gray8 || format.packed().is_some() => 1,
             _ => 3,
         }
+    }
+
+    /// How colours lie in a pixel, where all three lie in one plane.
+    pub fn packed(self) -> Option<Packed> {
+        let (channels, [red, green, blue]) = match self {
+            PixelFormat::Rgb => (3, [0, 1, 2]),
+            PixelFormat::Bgr => (3, [2, 1, 0]),
+            PixelFormat::Rgbx => (4, [0, 1, 2]),
+            PixelFormat::Bgrx => (4, [2, 1, 0]),
+            _ => return None,
+        };
+        Some(Packed { channels, red, green, blue })
     }
 
     /// How many luma pixels share one chroma sample, across and down; `(1, 1)` where there is no chroma plane.
@@ -63,20 +84,35 @@ impl PixelFormat {
             PixelFormat::I440 => (1, 2),
             PixelFormat::I411 => (4, 1),
             PixelFormat::I441 => (1, 4),
-            PixelFormat::I444 | PixelFormat::Gray8 | PixelFormat::Rgb => (1, 1),
+            _ => (1, 1),
         }
     }
 
     /// Bytes of one row and number of rows of plane `plane` in a picture of `width` x `height`.
     pub fn plane_size(self, plane: usize, width: u32, height: u32) -> (usize, usize) {
         let (sx, sy) = self.subsampling();
+        if let Some(packed) = self.packed() {
+            return (width as usize * packed.channels, height as usize);
+        }
         match (self, plane) {
-            (PixelFormat::Rgb, _) => (width as usize * 3, height as usize),
             (_, 0) => (width as usize, height as usize),
             (PixelFormat::Nv12, _) => (width.div_ceil(sx) as usize * 2, height.div_ceil(sy) as usize),
             _ => (width.div_ceil(sx) as usize, height.div_ceil(sy) as usize),
         }
     }
+}
+
+/// A pixel of one plane: how many bytes it has, and which of them are the colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// Bytes.
+    pub channels: usize,
+    /// Place of red.
+    pub red: usize,
+    /// Place of green.
+    pub green: usize,
+    /// Place of blue.
+    pub blue: usize,
 }
 
 /// Which numbers stand for black and white.

@@ -24,7 +24,7 @@ mod scores;
 mod statistics;
 
 pub use error::Error;
-pub use frame::{FrameView, MAX_SIDE, Matrix, PixelFormat, Plane, Range, Rect, Siting};
+pub use frame::{FrameView, MAX_SIDE, Matrix, Packed, PixelFormat, Plane, Range, Rect, Siting};
 pub use normalize::Normalizer;
 pub use picture::{Limits, Picture, decode_picture};
 pub use preprocess::{PREPROCESS_VERSION, Preprocessor};

@@ -130,9 +130,10 @@ impl Plan {
     fn new(key: Key, spec: Spec) -> Self {
         let Key { width, height, format, siting, region } = key;
         let (picture, out) = ((width, height), (spec.width, spec.height));
-        let channels = if format == PixelFormat::Rgb { 3 } else { 1 };
+        let packed = format.packed().map(|packed| packed.channels);
+        let channels = packed.unwrap_or(1);
         let first = Resampler::new(PlaneGeometry::new(region, (1, 1), false, picture, out, channels));
-        let colored = spec.color == Color::Rgb && !matches!(format, PixelFormat::Gray8 | PixelFormat::Rgb);
+        let colored = spec.color == Color::Rgb && packed.is_none() && format != PixelFormat::Gray8;
         let chroma = colored.then(|| {
             let channels = if format == PixelFormat::Nv12 { 2 } else { 1 };
             let cosited = siting == Siting::Left;
@@ -140,7 +141,7 @@ impl Plan {
         });
         let pixels = spec.width as usize * spec.height as usize;
         let planes = match (spec.color, format) {
-            (Color::Gray, PixelFormat::Rgb) => 3,
+            _ if packed.is_some() => 3,
             (Color::Gray, _) => 0,
             (Color::Rgb, PixelFormat::Gray8) => 1,
             (Color::Rgb, _) => 3,
@@ -155,7 +156,7 @@ impl Plan {
             self.first.run(isa, &planes[0], out);
             return widen(frame.range(), out);
         }
-        let first = if frame.format() == PixelFormat::Rgb { 3 } else { 1 };
+        let first = if frame.format().packed().is_some() { 3 } else { 1 };
         self.first.run(isa, &planes[0], &mut self.planes[..first * pixels]);
         if let Some(chroma) = &mut self.chroma {
             let (u, v) = self.planes[pixels..].split_at_mut(pixels);
@@ -173,21 +174,23 @@ impl Plan {
     /// From resized planes to the tensor.
     fn color(&mut self, isa: Isa, spec: Spec, frame: &FrameView<'_>, out: &mut [u8]) {
         let pixels = spec.width as usize * spec.height as usize;
+        if let Some(packed) = frame.format().packed() {
+            let plane = |at: usize| &self.planes[at * pixels..(at + 1) * pixels];
+            let (red, green, blue) = (plane(packed.red), plane(packed.green), plane(packed.blue));
+            match spec.color {
+                Color::Rgb => spread(red, green, blue, spec.layout, out),
+                Color::Gray => {
+                    let rgb = red.iter().zip(green).zip(blue);
+                    out.iter_mut().zip(rgb).for_each(|(out, ((r, g), b))| *out = luma(*r, *g, *b));
+                }
+            }
+            return;
+        }
         let (first, rest) = self.planes.split_at_mut(pixels);
-        match (frame.format(), spec.color) {
-            (PixelFormat::Gray8, _) => {
+        match frame.format() {
+            PixelFormat::Gray8 => {
                 widen(frame.range(), first);
                 spread(first, first, first, spec.layout, out);
-            }
-            (PixelFormat::Rgb, color) => {
-                let (second, third) = rest.split_at(pixels);
-                match color {
-                    Color::Rgb => spread(first, second, third, spec.layout, out),
-                    Color::Gray => {
-                        let rgb = first.iter().zip(second).zip(third);
-                        out.iter_mut().zip(rgb).for_each(|(out, ((r, g), b))| *out = luma(*r, *g, *b));
-                    }
-                }
             }
             _ => {
                 let (u, v) = rest.split_at(pixels);

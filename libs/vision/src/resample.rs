@@ -104,13 +104,13 @@ impl Resampler {
             vertical_shift: vertical.precision - FRACTION,
             sums: vec![0; row_bytes.next_multiple_of(32)],
             mixed: vec![0; mixed],
-            rows: vec![0; geometry.channels * BATCH * horizontal.stride],
+            rows: vec![0; planes_of(geometry.channels) * BATCH * horizontal.stride],
             horizontal,
             geometry,
         }
     }
 
-    /// Writes one plane of `out.0` x `out.1` bytes a channel, one behind the other.
+    /// Writes one plane of `out.0` x `out.1` bytes a channel, one behind the other; none for a fourth channel.
     pub fn run(&mut self, isa: Isa, plane: &Plane<'_>, out: &mut [u8]) {
         let PlaneGeometry { x, y, channels } = self.geometry;
         let row_bytes = x.count() as usize * channels;
@@ -125,7 +125,7 @@ impl Resampler {
             batch += 1;
             if batch == BATCH || made + 1 == out_rows {
                 let first = (made + 1 - batch) * out_width;
-                for channel in 0..channels {
+                for channel in 0..planes_of(channels) {
                     let rows = &self.rows[channel * BATCH * self.horizontal.stride..][..BATCH * self.horizontal.stride];
                     let out = &mut out[channel * out_width * out_rows + first..][..batch * out_width];
                     isa.horizontal(&self.horizontal, rows, out);
@@ -196,8 +196,16 @@ fn deinterleave(isa: Isa, mixed: &[i16], channels: usize, rows: &mut [i16], apar
         let (first, second) = rows.split_at_mut(apart);
         return isa.split_pairs(mixed, &mut first[..count], &mut second[..count]);
     }
-    for channel in 0..channels {
+    for channel in 0..planes_of(channels) {
         let row = &mut rows[channel * apart..][..count];
-        row.iter_mut().zip(mixed.as_chunks::<3>().0).for_each(|(out, pixel)| *out = pixel[channel]);
+        match channels {
+            4 => row.iter_mut().zip(mixed.as_chunks::<4>().0).for_each(|(out, pixel)| *out = pixel[channel]),
+            _ => row.iter_mut().zip(mixed.as_chunks::<3>().0).for_each(|(out, pixel)| *out = pixel[channel]),
+        }
     }
+}
+
+/// How many planes come of so many interleaved channels: a fourth has no meaning.
+fn planes_of(channels: usize) -> usize {
+    channels.min(3)
 }

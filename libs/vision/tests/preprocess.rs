@@ -230,3 +230,32 @@ fn mistakes_are_named() {
     let short = [plane(45, 9), plane(10, 5), plane(15, 5)];
     assert!(matches!(new(9, 5, PixelFormat::I420, &short), Error::ShortPlane { plane: 1, need: 15, .. }));
 }
+
+/// The same picture with its bytes in another order: the same tensor, whatever the order.
+#[test]
+fn packed_formats_give_what_rgb_gives() {
+    let rgb = Frame::synthetic(173, 97, PixelFormat::Rgb, 5, 3);
+    let region = rect(11, 7, 150, 83);
+    for format in [PixelFormat::Bgr, PixelFormat::Rgbx, PixelFormat::Bgrx] {
+        let packed = format.packed().unwrap();
+        let (bytes, stride) = &rgb.planes[0];
+        let mut other = Frame::synthetic(173, 97, format, 9, 4);
+        let (others, their_stride) = &mut other.planes[0];
+        for (x, y) in (0..97).flat_map(|y| (0..173).map(move |x| (x, y))) {
+            let (from, to) = (y * stride + x * 3, y * *their_stride + x * packed.channels);
+            for (channel, at) in [packed.red, packed.green, packed.blue].into_iter().enumerate() {
+                others[to + at] = bytes[from + channel];
+            }
+        }
+        for (color, layout) in [(Color::Rgb, Layout::Nhwc), (Color::Rgb, Layout::Nchw), (Color::Gray, Layout::Nhwc)] {
+            let spec = spec(64, 48, color, layout);
+            for make in [Preprocessor::new, Preprocessor::portable] {
+                assert_eq!(
+                    run(make(spec), &other, region),
+                    run(make(spec), &rgb, region),
+                    "{format:?} {color:?} {layout:?}"
+                );
+            }
+        }
+    }
+}

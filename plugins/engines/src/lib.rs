@@ -1,6 +1,6 @@
 //! Every engine of this build, by name: for the programs and elements that let a person choose.
 //!
-//! The order is that of preference where nobody says another: an accelerator before the CPU.
+//! The order is that of preference where nobody says another: an accelerator before the CPU, and the hub last.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -13,6 +13,10 @@ use inference::EngineFactory;
 
 pub use survey::{Surveyed, survey, table};
 
+/// The name of the engine that asks the hub: what it answers was not computed on the gateway.
+pub use engine_hub::NAME as HUB;
+pub use engine_hub::Options as HubOptions;
+
 /// What engines need to know of the place they run in.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -22,6 +26,8 @@ pub struct Options {
     pub tensorrt: Option<PathBuf>,
     /// Where compiled plans are kept.
     pub plans: PathBuf,
+    /// How the hub is asked, where it may be.
+    pub hub: Option<HubOptions>,
     /// Another file as the NVIDIA driver's library: to look at a machine as if it had none.
     pub driver: Option<PathBuf>,
 }
@@ -37,6 +43,9 @@ pub fn all(options: &Options) -> Vec<Box<dyn EngineFactory>> {
     }
     all.push(Box::new(cuda));
     all.push(Box::new(OrtCpu::new(options.onnxruntime.clone())));
+    if let Some(hub) = &options.hub {
+        all.push(Box::new(engine_hub::Hub::new(hub.clone())));
+    }
     all
 }
 

@@ -62,6 +62,9 @@ impl Encoder {
         };
         let packed = match frame.format() {
             PixelFormat::Rgb => Some(turbojpeg::PixelFormat::RGB),
+            PixelFormat::Bgr => Some(turbojpeg::PixelFormat::BGR),
+            PixelFormat::Rgbx => Some(turbojpeg::PixelFormat::RGBX),
+            PixelFormat::Bgrx => Some(turbojpeg::PixelFormat::BGRX),
             PixelFormat::Gray8 => Some(turbojpeg::PixelFormat::GRAY),
             _ => None,
         };
@@ -82,7 +85,7 @@ impl Encoder {
 fn is_jfif(frame: &FrameView<'_>) -> bool {
     let (sx, sy) = frame.format().subsampling();
     match frame.format() {
-        PixelFormat::Rgb => true,
+        format if format.packed().is_some() => true,
         PixelFormat::Gray8 => frame.range() == Range::Full,
         PixelFormat::Nv12 => false,
         _ => {
@@ -108,7 +111,8 @@ fn image<'a>(planes: &[Plane<'a>], width: usize, height: usize, subsamp: Subsamp
 
 fn subsampling(format: PixelFormat) -> Subsamp {
     match format {
-        PixelFormat::I420 | PixelFormat::Nv12 | PixelFormat::Rgb => Subsamp::Sub2x2,
+        PixelFormat::I420 | PixelFormat::Nv12 => Subsamp::Sub2x2,
+        PixelFormat::Rgb | PixelFormat::Bgr | PixelFormat::Rgbx | PixelFormat::Bgrx => Subsamp::Sub2x2,
         PixelFormat::I422 => Subsamp::Sub2x1,
         PixelFormat::I440 => Subsamp::Sub1x2,
         PixelFormat::I444 => Subsamp::None,

@@ -120,6 +120,25 @@ fn edges(at: f64, size: f64, of: u32) -> (u32, u32) {
     (low, high)
 }
 
+/// `x,y,width,height`, as element properties and queries have it.
+impl std::str::FromStr for RectSpec {
+    type Err = RectError;
+
+    fn from_str(text: &str) -> Result<Self, RectError> {
+        let number = |text: &str| {
+            let whole = text.parse().map(Coordinate::Whole);
+            whole.or_else(|_| text.parse().map(Coordinate::Fraction)).ok()
+        };
+        let numbers: Option<Vec<_>> = text.split(',').map(|part| number(part.trim())).collect();
+        let Some([x, y, width, height]) = numbers.as_deref() else {
+            let why = "write x,y,width,height: pixels as in 0,0,640,480, or fractions as in 0.1,0.2,0.5,0.5";
+            return Err(RectError::Impossible(format!("`{text}`"), why));
+        };
+        let rect = Self { x: *x, y: *y, width: *width, height: *height };
+        rect.check().map(|()| rect)
+    }
+}
+
 impl std::fmt::Display for RectSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { x, y, width, height } = self;
@@ -188,6 +207,15 @@ mod tests {
         }
         let full = RectSpec::FULL.resolve(641, 361).unwrap();
         assert_eq!((full.x, full.y, full.width, full.height), (0, 0, 641, 361));
+    }
+
+    #[test]
+    fn text_is_read() {
+        assert_eq!("0.1, 0.2,0.5,0.5".parse(), Ok(spec("x = 0.1\ny = 0.2\nwidth = 0.5\nheight = 0.5")));
+        assert_eq!("0,0,64,48".parse(), Ok(spec("x = 0\ny = 0\nwidth = 64\nheight = 48")));
+        for bad in ["", "1,2,3", "a,b,c,d", "0,0,0,5", "0.5,0.5,0.6,0.1", "-1,0,5,5"] {
+            assert!(bad.parse::<RectSpec>().is_err(), "{bad}");
+        }
     }
 
     #[test]

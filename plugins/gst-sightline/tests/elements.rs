@@ -1,0 +1,351 @@
+//! The elements as pipelines use them: through a harness, and as the lines of docs/elements.md.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "../../../tests/models/mod.rs"]
+mod models;
+
+use std::{path::PathBuf, sync::Once};
+
+use gstreamer::{self as gst, prelude::*};
+use gstreamer_check::Harness;
+use gstreamer_video::{self as gst_video, VideoFrameExt, VideoRegionOfInterestMeta};
+
+fn init() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: before any other thread of this process reads the environment.
+        unsafe { std::env::set_var("ORT_DYLIB_PATH", models::run_time("lib/libonnxruntime.so")) };
+        gst::init().unwrap();
+        gstsightline::register(None).unwrap();
+    });
+}
+
+fn classify(properties: &str) -> Harness {
+    init();
+    Harness::new_parse(&format!("sightlineclassify model={} {properties}", models::tiny().display()))
+}
+
+fn caps(format: &str, width: i32, height: i32) -> String {
+    format!("video/x-raw,format={format},width={width},height={height},framerate=30/1")
+}
+
+/// An even picture: white is 235 where video has it so.
+fn picture(caps: &str, level: u8) -> gst::Buffer {
+    let info = gst_video::VideoInfo::from_caps(&caps.parse::<gst::Caps>().unwrap()).unwrap();
+    let mut buffer = gst::Buffer::with_size(info.size()).unwrap();
+    let bytes = buffer.get_mut().unwrap();
+    bytes.set_pts(gst::ClockTime::ZERO);
+    let mut frame = gst_video::VideoFrameRef::from_buffer_ref_writable(bytes, &info).unwrap();
+    for plane in 0..frame.n_planes() {
+        let chroma = plane > 0;
+        frame.plane_data_mut(plane).unwrap().fill(if chroma { 128 } else { level });
+    }
+    drop(frame);
+    buffer
+}
+
+/// Name, rectangle and best label of a region.
+type Found = (String, (u32, u32, u32, u32), String);
+
+fn found(buffer: &gst::BufferRef) -> Vec<Found> {
+    buffer
+        .iter_meta::<VideoRegionOfInterestMeta>()
+        .map(|meta| {
+            let best = meta.params().next().unwrap();
+            assert_eq!(best.name(), "classification");
+            for field in ["model_name", "model_version", "model_digest", "engine"] {
+                assert!(!best.get::<String>(field).unwrap().is_empty(), "{field}");
+            }
+            assert!(
+                (0.0..=1.0).contains(&best.get::<f64>("confidence").unwrap())
+                    && best.get::<i32>("label_id").unwrap() >= 0
+            );
+            (meta.roi_type().to_owned(), meta.rect(), best.get::<String>("label").unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn every_format_is_classified_and_left_as_it_is() {
+    for format in ["I420", "NV12", "GRAY8", "RGB", "BGR", "RGBx", "BGRx"] {
+        let caps = caps(format, 161, 91);
+        let mut harness = classify("");
+        harness.set_src_caps_str(&caps);
+        for (level, label) in [(250, "very-bright"), (20, "very-dark")] {
+            let sent = picture(&caps, level);
+            let bytes = sent.map_readable().unwrap().to_vec();
+            let got = harness.push_and_pull(sent).unwrap();
+            assert_eq!(got.map_readable().unwrap().as_slice(), bytes, "{format}");
+            assert_eq!(found(&got), [("full".to_owned(), (0, 0, 161, 91), label.to_owned())], "{format}");
+        }
+    }
+}
+
+#[test]
+fn memory_is_passed_on_and_not_copied() {
+    let caps = caps("I420", 640, 480);
+    let mut harness = classify("");
+    harness.set_src_caps_str(&caps);
+    let sent = picture(&caps, 200);
+    let address = sent.peek_memory(0).as_ptr();
+    // Also where somebody else still holds the buffer: then only the description is copied.
+    let held = sent.clone();
+    let got = harness.push_and_pull(sent).unwrap();
+    assert_eq!(got.peek_memory(0).as_ptr(), address);
+    assert!(found(&held).is_empty() && found(&got).len() == 1);
+}
+
+#[test]
+fn regions_interval_and_top_k_are_as_asked() {
+    let caps = caps("GRAY8", 640, 480);
+    let mut harness = classify("region=\"door=0.5,0.0,0.5,1.0;16,32,64,48\" interval=2 top-k=3");
+    harness.set_src_caps_str(&caps);
+    let got: Vec<_> = (0..4).map(|_| harness.push_and_pull(picture(&caps, 250)).unwrap()).collect();
+    let counts: Vec<_> = got.iter().map(|buffer| found(buffer).len()).collect();
+    assert_eq!(counts, [2, 0, 2, 0]);
+    let places: Vec<_> = found(&got[0]).into_iter().map(|(name, rect, _)| (name, rect)).collect();
+    assert_eq!(places, [("door".into(), (320, 0, 320, 480)), ("region-2".into(), (16, 32, 64, 48))]);
+    assert_eq!(got[0].iter_meta::<VideoRegionOfInterestMeta>().next().unwrap().params().count(), 3);
+}
+
+#[test]
+fn caps_may_change_and_a_rectangle_that_no_longer_fits_is_named() {
+    let (large, small) = (caps("I420", 640, 480), caps("NV12", 320, 240));
+    let mut harness = classify("region=0.5,0.5,0.5,0.5");
+    for (caps, rect) in [(&large, (320, 240, 320, 240)), (&small, (160, 120, 160, 120))] {
+        harness.set_src_caps_str(caps);
+        assert_eq!(found(&harness.push_and_pull(picture(caps, 99)).unwrap())[0].1, rect);
+    }
+    let mut harness = classify("region=600,0,40,40");
+    harness.set_src_caps_str(&large);
+    harness.push_and_pull(picture(&large, 99)).unwrap();
+    harness.set_src_caps_str(&small);
+    assert!(harness.push(picture(&small, 99)).is_err());
+}
+
+#[test]
+fn flush_seek_and_end_pass() {
+    let caps = caps("I420", 320, 240);
+    let mut harness = classify("");
+    harness.set_src_caps_str(&caps);
+    harness.push_and_pull(picture(&caps, 99)).unwrap();
+    harness.push_event(gst::event::FlushStart::new());
+    harness.push_event(gst::event::FlushStop::new(true));
+    harness.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+    assert_eq!(found(&harness.push_and_pull(picture(&caps, 99)).unwrap()).len(), 1);
+    assert!(harness.push_event(gst::event::Eos::new()));
+    while let Ok(event) = harness.pull_event() {
+        if event.type_() == gst::EventType::Eos {
+            return;
+        }
+    }
+    panic!("no end of stream came");
+}
+
+#[test]
+fn what_comes_too_late_passes_unclassified() {
+    let caps = caps("I420", 320, 240);
+    let mut harness = classify("");
+    harness.set_src_caps_str(&caps);
+    let late = gst::event::Qos::new(gst::QOSType::Underflow, 2.0, 0, Some(gst::ClockTime::from_seconds(10)));
+    harness.push_upstream_event(late);
+    let at = |seconds: u64| {
+        let mut buffer = picture(&caps, 99);
+        buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_seconds(seconds));
+        buffer
+    };
+    assert!(found(&harness.push_and_pull(at(9)).unwrap()).is_empty());
+    assert_eq!(found(&harness.push_and_pull(at(11)).unwrap()).len(), 1);
+}
+
+/// Starts a line that must not start; what the bus says.
+fn refused(line: &str) -> String {
+    init();
+    let pipeline = gst::parse::launch(line).unwrap();
+    let _ = pipeline.set_state(gst::State::Playing);
+    let bus = pipeline.bus().unwrap();
+    let message = bus.timed_pop_filtered(gst::ClockTime::from_seconds(10), &[gst::MessageType::Error]);
+    let text = match message.as_ref().map(|message| message.view()) {
+        Some(gst::MessageView::Error(error)) => error.error().to_string(),
+        _ => "no error came".into(),
+    };
+    pipeline.set_state(gst::State::Null).unwrap();
+    text
+}
+
+#[test]
+fn properties_that_make_no_sense_are_named() {
+    let tiny = models::tiny().display().to_string();
+    for (line, words) in [
+        ("sightlineclassify".to_owned(), "property model is not set"),
+        ("sightlineclassify model=/nowhere".to_owned(), "/nowhere"),
+        (format!("sightlineclassify model={tiny} region=1,2,3"), "property region, `1,2,3`"),
+        (format!("sightlineclassify model={tiny} engine=abacus"), "no engine of this name is built in"),
+        ("sightlinepublish".to_owned(), "set location (a file) or mqtt-url"),
+        ("sightlinepublish location=/nowhere/file".to_owned(), "property location: /nowhere/file"),
+        ("sightlinepublish location=/dev/null camera=Front/Door".to_owned(), "property camera"),
+        ("sightlinepublish mqtt-url=ftp://x".to_owned(), "property mqtt-url"),
+    ] {
+        let text = refused(&format!("videotestsrc num-buffers=1 ! {line} ! fakesink"));
+        assert!(text.contains(words), "{line}: {text}");
+    }
+    let (a, b) = (format!("model={tiny} model-instance-id=clash"), "batch-size=2");
+    let line =
+        format!("videotestsrc ! sightlineclassify {a} ! fakesink videotestsrc ! sightlineclassify {a} {b} ! fakesink");
+    assert!(refused(&line).contains("model-instance-id `clash` runs"), "{}", refused(&line));
+}
+
+#[test]
+fn the_overlay_is_readable_on_any_ground_and_touches_nothing_else() {
+    for (format, level) in [("I420", 16), ("NV12", 235), ("GRAY8", 128), ("RGB", 255), ("BGRx", 0)] {
+        let caps = caps(format, 640, 480);
+        init();
+        let line =
+            format!("sightlineclassify model={} region=100,100,200,150 ! sightlineoverlay", models::tiny().display());
+        let mut harness = Harness::new_parse(&line);
+        harness.set_src_caps_str(&caps);
+        let plain = picture(&caps, level).map_readable().unwrap().to_vec();
+        let got = harness.push_and_pull(picture(&caps, level)).unwrap();
+        let drawn = got.map_readable().unwrap();
+        let pixel = match format {
+            "RGB" => 3,
+            "BGRx" => 4,
+            _ => 1,
+        };
+        let row = |y: usize| &drawn[y * 640 * pixel..(y + 1) * 640 * pixel];
+        let label = &row(90)[100 * pixel..200 * pixel];
+        assert!(label.contains(&235) && label.contains(&16), "{format}: no text, or no ground below it");
+        assert_eq!(row(300), &plain[300 * 640 * pixel..301 * 640 * pixel], "{format}: outside");
+        assert_eq!(row(180)[200 * pixel], level, "{format}: inside");
+    }
+}
+
+/// The lines of docs/elements.md that begin with `gst-launch-1.0`.
+fn lines() -> Vec<String> {
+    let document = std::fs::read_to_string(root().join("docs/elements.md")).unwrap();
+    let lines = document.lines().filter(|line| line.starts_with("gst-launch-1.0 "));
+    lines.map(str::to_owned).collect()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A folder with only the plugin in it, where `gst-launch-1.0` finds it.
+fn shell(folder: &std::path::Path, line: &str) -> std::process::Output {
+    // The plugin lies beside the tests, or one folder above them.
+    let here = std::env::current_exe().unwrap();
+    let built =
+        here.ancestors().skip(1).map(|folder| folder.join("libgstsightline.so")).find(|path| path.exists()).unwrap();
+    let plugins = folder.join("plugins");
+    std::fs::create_dir_all(&plugins).unwrap();
+    let plugin = plugins.join("libgstsightline.so");
+    if !plugin.exists() {
+        std::os::unix::fs::symlink(built, &plugin).unwrap();
+    }
+    std::process::Command::new("sh")
+        .args(["-c", line])
+        .current_dir(folder)
+        .env("GST_PLUGIN_PATH", &plugins)
+        .env("GST_REGISTRY", folder.join("registry.bin"))
+        .env("ORT_DYLIB_PATH", models::run_time("lib/libonnxruntime.so"))
+        .output()
+        .unwrap()
+}
+
+struct Broker(std::process::Child, u16);
+
+impl Broker {
+    fn start(folder: &std::path::Path) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = folder.join("mosquitto.conf");
+        std::fs::write(&config, format!("user root\nlistener {port} 127.0.0.1\nallow_anonymous true\n")).unwrap();
+        let program = ["/usr/sbin/mosquitto", "mosquitto"].into_iter().find(|p| std::path::Path::new(p).exists());
+        let child = std::process::Command::new(program.unwrap_or("mosquitto")).arg("-c").arg(&config).spawn().unwrap();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        Self(child, port)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_lines_of_the_document_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let sightline = models::run_time("").canonicalize().unwrap();
+    std::os::unix::fs::symlink(sightline, folder.path().join(".sightline")).unwrap();
+    let broker = Broker::start(folder.path());
+    let listener = std::process::Command::new("mosquitto_sub")
+        .args([
+            "-p",
+            &broker.1.to_string(),
+            "-t",
+            "sightline/live/home/desk/test/full/prediction",
+            "-C",
+            "10",
+            "-W",
+            "60",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let lines = lines();
+    assert!(lines.len() >= 4, "{lines:?}");
+    for line in lines {
+        let ran = shell(folder.path(), &line.replace("127.0.0.1:1883", &format!("127.0.0.1:{}", broker.1)));
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success() && !said.contains("ERROR") && !said.contains("WARNING"), "{line}\n{said}");
+    }
+    let text = std::fs::read_to_string(folder.path().join("predictions.jsonl")).unwrap();
+    let records: Vec<contract::live::Live<contract::Prediction>> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(records.len() >= 30, "{}", records.len());
+    assert!(records.iter().all(|r| r.header.camera.as_ref().unwrap().as_str() == "street" && r.header.model.is_some()));
+    assert!(records.iter().zip(0..).all(|(record, seq)| record.header.seq == seq));
+    assert!(
+        std::fs::read_dir(folder.path())
+            .unwrap()
+            .any(|file| { file.unwrap().file_name().to_string_lossy().starts_with("drawn-") })
+    );
+    let heard = listener.wait_with_output().unwrap();
+    assert!(heard.status.success(), "nothing came over MQTT");
+    let heard = String::from_utf8(heard.stdout).unwrap();
+    assert_eq!(heard.lines().count(), 10);
+    serde_json::from_str::<contract::live::Live<contract::Prediction>>(heard.lines().next().unwrap()).unwrap();
+}
+
+#[test]
+fn gst_inspect_documents_every_property() {
+    let folder = tempfile::tempdir().unwrap();
+    for (element, properties) in [
+        ("sightlineclassify", &["model ", "engine ", "region ", "interval ", "batch-size ", "model-instance-id "][..]),
+        ("sightlineoverlay", &[]),
+        ("sightlinepublish", &["location ", "mqtt-url ", "camera "]),
+    ] {
+        let ran = shell(folder.path(), &format!("gst-inspect-1.0 {element}"));
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert!(ran.status.success(), "{element}: {}", String::from_utf8_lossy(&ran.stderr));
+        for words in properties.iter().chain(&["video/x-raw", "I420", "BGRx", "MIT/X11"]) {
+            assert!(said.contains(words), "{element} does not say `{words}`:\n{said}");
+        }
+    }
+}
+
+#[test]
+fn python_reads_the_metadata() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = root().join("plugins/gst-sightline/tests/read_meta.py");
+    let line = format!("/usr/bin/python3 {} {}", script.display(), models::tiny().display());
+    let ran = shell(folder.path(), &line);
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(said.contains("10 pictures, 10 regions, all very-bright"), "{said}");
+}
