@@ -6,7 +6,6 @@
 //!
 //! Pixels, models and engines are those of the gateway's agent: `vision`, `inference`, `engines`.
 
-#![allow(clippy::multiple_crate_versions)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod classify;
