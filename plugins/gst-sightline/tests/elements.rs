@@ -143,6 +143,36 @@ fn flush_seek_and_end_pass() {
 }
 
 #[test]
+fn after_a_seek_pictures_of_the_new_place_are_classified() {
+    init();
+    let video = models::run_time("media/vtest.mp4");
+    let line = format!(
+        "filesrc location={} ! qtdemux ! h264parse ! avdec_h264 ! sightlineclassify model={} ! fakesink name=end sync=false",
+        video.display(),
+        models::tiny().display()
+    );
+    let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let pad = pipeline.by_name("end").unwrap().static_pad("sink").unwrap();
+    let note = seen.clone();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let buffer = info.buffer().unwrap();
+        note.lock().unwrap().push((buffer.pts().unwrap().seconds(), found(buffer).len()));
+        gst::PadProbeReturn::Ok
+    });
+    pipeline.set_state(gst::State::Paused).unwrap();
+    for second in [30, 5, 60] {
+        pipeline.state(gst::ClockTime::from_seconds(10)).0.unwrap();
+        seen.lock().unwrap().clear();
+        let to = gst::ClockTime::from_seconds(second);
+        pipeline.seek_simple(gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT, to).unwrap();
+        pipeline.state(gst::ClockTime::from_seconds(10)).0.unwrap();
+        assert_eq!(seen.lock().unwrap().last(), Some(&(second, 1)));
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
 fn what_comes_too_late_passes_unclassified() {
     let caps = caps("I420", 320, 240);
     let mut harness = classify("");
