@@ -74,6 +74,8 @@ pub(super) struct Shell {
     pub looked_at: Option<Instant>,
     /// Since when some gateway sends again what is committed.
     pub behind_since: Option<Instant>,
+    /// Everyone is owed a watermark, and the tables could not say who that is: since when.
+    pub unasked_since: Option<Instant>,
 }
 
 /// What the loop woke up for.
@@ -98,6 +100,7 @@ impl Shell {
             self.pulse.turn();
             self.look_at_incarnation().await;
             self.tell_those_behind();
+            self.ask_again().await;
             if self.freed.is_due(Instant::now()) {
                 self.room.clear();
                 self.intake.batch.rows.values_mut().for_each(Vec::shrink_to_fit);
@@ -238,11 +241,20 @@ impl Shell {
 
     /// The broker may have lost what it retained.
     async fn owe_everyone(&mut self) {
+        self.unasked_since = None;
         match watermark::everyone(&self.flusher.index).await {
             Ok(everyone) => self.owed.add(everyone),
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "watermarks are not repeated: the tables cannot be read");
+                tracing::warn!(error = %chain(&error), "watermarks are not repeated yet: the tables cannot be read");
+                self.unasked_since = Some(mono());
             }
+        }
+    }
+
+    /// Gateways that have nothing new to send would wait for ever for what the broker lost.
+    async fn ask_again(&mut self) {
+        if self.unasked_since.is_some_and(|since| mono() - since >= TICK) {
+            self.owe_everyone().await;
         }
     }
 

@@ -128,6 +128,7 @@ pub fn start(options: Options, parts: Parts) -> Ingest {
         incarnation: None,
         looked_at: None,
         behind_since: None,
+        unasked_since: None,
     };
     let (end, until) = (ended.clone().drop_guard(), stop.clone());
     parts.tasks.spawn("ingest", Kind::Critical, async move {

@@ -288,7 +288,7 @@ impl<'p> World<'p> {
                     self.settle().await;
                 }
             }
-            What::Amnesia => self.bus.forget(),
+            What::Amnesia => self.restart_broker(),
             What::Link if self.gateways[gateway].connected => self.gateways[gateway].disconnect(),
             What::Link => self.connect_gateway(gateway),
             What::HubLink => self.turn_hub_link(hub),
@@ -472,6 +472,23 @@ impl<'p> World<'p> {
 
     fn stop_hubs(&mut self) {
         (0..HUBS).for_each(|at| self.kill_hub(at));
+    }
+
+    /// The broker starts again and knows nothing; whoever was connected comes back.
+    fn restart_broker(&mut self) {
+        self.bus.forget();
+        for at in 0..HUBS {
+            if self.hubs[at].as_ref().is_some_and(|hub| hub.connected) {
+                self.turn_hub_link(at);
+                self.turn_hub_link(at);
+            }
+        }
+        for at in 0..self.gateways.len() {
+            if self.gateways[at].connected {
+                self.gateways[at].disconnect();
+                self.connect_gateway(at);
+            }
+        }
     }
 
     fn turn_hub_link(&mut self, at: usize) {
