@@ -18,6 +18,7 @@ pub mod record;
 pub mod scan;
 
 pub mod archived;
+pub mod dataset;
 pub mod lake;
 pub mod live;
 pub mod model;

@@ -1,0 +1,1 @@
+//! Datasets: selection and import, splits, immutable manifests.

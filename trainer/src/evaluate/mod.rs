@@ -1,0 +1,1 @@
+//! How good a classifier is, with how sure one can be of that.

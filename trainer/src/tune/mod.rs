@@ -1,0 +1,1 @@
+//! Automatic tuning: studies that any number of processes work on.
