@@ -4,4 +4,8 @@
 
 pub mod dataset;
 pub mod evaluate;
+pub mod export;
+pub mod net;
+pub mod onnx;
+pub mod train;
 pub mod tune;
