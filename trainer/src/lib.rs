@@ -7,5 +7,7 @@ pub mod evaluate;
 pub mod export;
 pub mod net;
 pub mod onnx;
+pub mod tensors;
+pub mod track;
 pub mod train;
 pub mod tune;

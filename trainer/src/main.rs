@@ -1,8 +1,6 @@
-//! `sightline-train`: what the engineer who makes models works with. It begins with looking at them.
+//! `sightline-train`: what the engineer who makes models works with.
 
-mod inspect;
-mod lake;
-mod variants;
+mod commands;
 
 use std::{
     io::{self, Write},
@@ -12,8 +10,9 @@ use std::{
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use commands::{export, inspect, lake, train, variants};
 
-/// Look at the models that Sightline runs, and at what a lake holds to learn from.
+/// Teach classifiers that Sightline's gateways run: from tensors to a trained, calibrated, exported model package.
 #[derive(Parser)]
 #[command(name = "sightline-train", version, arg_required_else_help = true)]
 struct Cli {
@@ -26,7 +25,12 @@ enum Command {
     Inspect(Inspect),
     Variants(variants::Options),
     Lake(lake::Options),
+    Train(train::Options),
+    Export(export::Options),
 }
+
+/// The commit that the build was told.
+const BUILT_FROM: Option<&str> = option_env!("SIGHTLINE_COMMIT");
 
 /// Say what a model takes, what it gives, and whether it can be used.
 ///
@@ -63,6 +67,11 @@ fn main() -> ExitCode {
             daemon::install_crypto();
             lake::run(&options, &mut io::stdout().lock())
         }
+        Command::Train(options) => {
+            daemon::install_crypto();
+            train::run(&options, BUILT_FROM, &mut io::stdout().lock())
+        }
+        Command::Export(options) => export::run(&options, BUILT_FROM, &mut io::stdout().lock()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,10 @@
 
 pub mod augment;
 pub mod batches;
+pub mod calibrate;
 pub mod checkpoint;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod optimiser;
 pub mod ranks;
 pub mod run;
@@ -29,10 +32,16 @@ pub struct Examples {
     pub spec: Spec,
     /// Class names.
     pub classes: Vec<Arc<str>>,
-    /// Every tensor behind the one before, uint8.
-    pub tensors: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    /// The tensors, uint8.
+    pub tensors: Arc<dyn Tensors>,
     /// In the order of the tensors.
     pub labels: Vec<Label>,
+}
+
+/// Where tensors are.
+pub trait Tensors: Send + Sync {
+    /// One of them, `[height, width, channels]`.
+    fn tensor(&self, number: usize) -> &[u8];
 }
 
 /// What an example is.
@@ -53,8 +62,7 @@ impl Examples {
 
     /// One tensor, `[height, width, channels]`.
     pub fn tensor(&self, number: u32) -> &[u8] {
-        let (length, number) = (self.spec.len(), number as usize);
-        &(*self.tensors).as_ref()[number * length..(number + 1) * length]
+        self.tensors.tensor(number as usize)
     }
 
     /// Mean and standard deviation of the training examples, by channel, 0 to 1.

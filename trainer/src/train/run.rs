@@ -41,7 +41,7 @@ pub struct Job<'j> {
     /// How.
     pub settings: &'j Settings,
     /// Who learns.
-    pub ranks: &'j (dyn Ranks + Sync),
+    pub ranks: &'j dyn Ranks,
     /// Where it is computed.
     pub device: Device,
     /// The file that a training goes on from, and how often it is written besides after each pass.
@@ -316,8 +316,7 @@ impl<'j> Training<'j> {
     fn step(&mut self, parts: Vec<Batch>, steps: u64) -> Result<Event, Error> {
         let settings = self.job.settings;
         let numbers = parts.first().map(|part| part.numbers.clone()).unwrap_or_default();
-        let lessons: Vec<Vec<f32>> = parts.into_par_iter().map(|part| self.lesson(part)).collect();
-        let mine = lessons.concat();
+        let mine = self.lessons(parts);
         let all = self.job.ranks.gather(mine)?;
         let sum = self.sum(&all);
         let parts = settings.micro_batches as f32;
@@ -344,12 +343,17 @@ impl<'j> Training<'j> {
         Ok(Event::Step { epoch: epoch + 1, step: step + 1, loss, rate })
     }
 
-    /// What one part teaches, as ranks exchange it.
-    fn lesson(&self, part: Batch) -> Vec<f32> {
-        let Batch { pictures, targets, numbers } = part;
-        let lesson = forward::learn(&self.net, &self.at.weights, pictures, targets, &self.job.device);
-        let right = self.right(&numbers, &lesson.logits, self.net.classes);
-        flat(lesson, right)
+    /// What the parts teach, as ranks exchange it: each on a thread of its own, one behind the other.
+    fn lessons(&self, parts: Vec<Batch>) -> Vec<f32> {
+        let (net, weights, device, examples) = (&self.net, &self.at.weights, &self.job.device, self.job.examples);
+        let lesson = |part: Batch| {
+            let Batch { pictures, targets, numbers } = part;
+            let lesson = forward::learn(net, weights, pictures, targets, device);
+            let right = right(examples, &numbers, &lesson.logits);
+            flat(lesson, right)
+        };
+        let lessons: Vec<Vec<f32>> = parts.into_par_iter().map(lesson).collect();
+        lessons.concat()
     }
 
     /// Adds everybody's parts, in the order of the micro-batches.
@@ -363,13 +367,6 @@ impl<'j> Training<'j> {
         let (gradient, rest) = total.split_at(parameters);
         let (statistics, rest) = rest.split_at(statistics);
         Sum { gradient: gradient.to_vec(), statistics: statistics.to_vec(), loss: rest[0], right: rest[1] }
-    }
-
-    fn right(&self, numbers: &[u32], logits: &[f32], classes: usize) -> f32 {
-        let right = |(number, row): &(&u32, &[f32])| {
-            best(row) == usize::from(self.job.examples.labels[**number as usize].class)
-        };
-        numbers.iter().zip(logits.chunks_exact(classes)).filter(right).count() as f32
     }
 
     /// The running average learns quickly at first (as in Polyak and Juditsky 1992, with a warm start).
@@ -414,7 +411,7 @@ impl<'j> Training<'j> {
         let mut mine = vec![0.0f32; 2];
         for part in numbers.chunks(VALIDATED).skip(rank).step_by(size) {
             let logits = forward::logits(&self.net, &self.at.average, batches.plain(part), &self.job.device);
-            mine[1] += self.right(part, &logits, self.net.classes);
+            mine[1] += right(self.job.examples, part, &logits);
             for (number, row) in part.iter().zip(logits.chunks_exact(self.net.classes)) {
                 let class = usize::from(self.job.examples.labels[*number as usize].class);
                 mine[0] += log_sum_exp(row) - row[class];
@@ -444,6 +441,12 @@ struct Sum {
     statistics: Vec<f32>,
     loss: f32,
     right: f32,
+}
+
+/// How many answers are right.
+fn right(examples: &Examples, numbers: &[u32], logits: &[f32]) -> f32 {
+    let is_right = |(number, row): &(&u32, &[f32])| best(row) == usize::from(examples.labels[**number as usize].class);
+    numbers.iter().zip(logits.chunks_exact(examples.classes.len())).filter(is_right).count() as f32
 }
 
 /// As ranks exchange it: gradient, statistics, loss, right answers.
