@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use commands::{export, inspect, lake, train, variants};
+use commands::{dataset, export, inspect, lake, preprocess, train, variants};
 
 /// Teach classifiers that Sightline's gateways run: from tensors to a trained, calibrated, exported model package.
 #[derive(Parser)]
@@ -22,11 +22,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Dataset(dataset::Options),
+    Preprocess(preprocess::Options),
+    Train(train::Options),
+    Export(export::Options),
     Inspect(Inspect),
     Variants(variants::Options),
     Lake(lake::Options),
-    Train(train::Options),
-    Export(export::Options),
 }
 
 /// The commit that the build was told.
@@ -71,6 +73,8 @@ fn main() -> ExitCode {
             daemon::install_crypto();
             train::run(&options, BUILT_FROM, &mut io::stdout().lock())
         }
+        Command::Dataset(options) => dataset::run(&options, BUILT_FROM, &mut io::stdout().lock()),
+        Command::Preprocess(options) => preprocess::run(&options, &mut io::stdout().lock()),
         Command::Export(options) => export::run(&options, BUILT_FROM, &mut io::stdout().lock()),
     };
     match done {

@@ -1,8 +1,10 @@
 //! The program's commands, each with its options and its words.
 
+pub mod dataset;
 pub mod export;
 pub mod inspect;
 pub mod lake;
+pub mod preprocess;
 pub mod train;
 pub mod variants;
 

@@ -1,1 +1,219 @@
-//! Datasets: selection and import, splits, immutable manifests.
+//! Datasets: pictures with classes, shared out, immutable, named by the hash of their manifest.
+//!
+//! Importers ([`import`]) and the lake's selection give [`Found`] pictures; [`make`] looks at each of them, leaves out what cannot be
+//! used, drops near-identical ones, shares the rest out and writes the folder; [`open`] reads it again.
+
+pub mod croissant;
+pub mod dedupe;
+pub mod describe;
+pub mod diff;
+pub mod export;
+pub mod import;
+pub mod items;
+pub mod make;
+pub mod open;
+pub mod phash;
+pub mod split;
+mod tar;
+
+use std::{fs, io, path::PathBuf, sync::Arc};
+
+use contract::{Digest, dataset::Split};
+
+pub use make::{Made, Order, make};
+pub use open::Dataset;
+
+/// One picture of a dataset, with its class: a row of `items.parquet`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// Unique in the dataset.
+    pub id: String,
+    /// A place in the manifest's class names.
+    pub class: u16,
+    /// What it is for.
+    pub split: Split,
+    /// What must not be torn apart by a split.
+    pub group: String,
+    /// Where the picture's bytes are.
+    pub place: Place,
+    /// Of the picture's bytes.
+    pub sha256: Digest,
+    /// `image/jpeg` or `image/png`.
+    pub media_type: String,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Perceptual hash.
+    pub phash: u64,
+    /// The camera, where it is known.
+    pub camera: Option<String>,
+    /// Microseconds since 1970 at which the picture was taken, where that is known.
+    pub captured_at: Option<i64>,
+    /// The model's exact input that the archive holds, with its form as JSON.
+    pub input: Option<(Place, String)>,
+}
+
+/// Where bytes are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// A file of the dataset's folder, or an object of the lake behind `lake:`.
+    pub shard: String,
+    /// The first byte.
+    pub offset: u64,
+    /// How many.
+    pub length: u64,
+}
+
+/// A picture that an importer has found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// How people know it: a path or a key, unique in its source.
+    pub name: String,
+    /// Its class, where somebody said it.
+    pub class: Option<String>,
+    /// Its split, where the source says it.
+    pub split: Option<Split>,
+    /// Its group, where the source says it.
+    pub group: Option<String>,
+    /// Where its bytes are.
+    pub bytes: Bytes,
+    /// The camera and the time, where they are known.
+    pub taken: Option<(String, i64)>,
+    /// Where the lake holds it, and its exact input.
+    pub archived: Option<Archived>,
+}
+
+/// Where the lake holds a picture.
+#[derive(Clone, Debug)]
+pub struct Archived {
+    /// The item's name: a frame's id with its region.
+    pub id: String,
+    /// The picture.
+    pub picture: Place,
+    /// The model's exact input, with its form as JSON.
+    pub input: Option<(Place, String)>,
+}
+
+/// Where a found picture's bytes are.
+#[derive(Clone, Debug)]
+pub enum Bytes {
+    /// A file.
+    File(PathBuf),
+    /// A part of a file.
+    Part(PathBuf, u64, u64),
+    /// Luma, row by row, to be made a PNG: width, height, and the place in the bytes of many.
+    Gray(Arc<Vec<u8>>, usize, [u32; 2]),
+    /// Themselves.
+    Here(Arc<Vec<u8>>),
+}
+
+impl Bytes {
+    /// The picture, encoded.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::File(path) => fs::read(path),
+            Self::Part(path, offset, length) => {
+                use std::os::unix::fs::FileExt as _;
+                let mut bytes = vec![0; usize::try_from(*length).map_err(io::Error::other)?];
+                fs::File::open(path)?.read_exact_at(&mut bytes, *offset)?;
+                Ok(bytes)
+            }
+            Self::Gray(all, from, [width, height]) => {
+                let length = *width as usize * *height as usize;
+                gray_png(&all[*from..*from + length], *width, *height).map_err(io::Error::other)
+            }
+            Self::Here(bytes) => Ok(bytes.to_vec()),
+        }
+    }
+}
+
+/// Luma as a PNG, the same bytes each time.
+fn gray_png(luma: &[u8], width: u32, height: u32) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(luma)?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+/// A dataset cannot be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk does not let us.
+    #[error("{what} `{}`", path.display())]
+    Io {
+        /// `read` or `write`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A source is not in the form that was named.
+    #[error("`{}` is not {form}: {why}", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// The form.
+        form: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// A list of labels names pictures that are not there.
+    #[error("`{}` names {count} pictures that are not there, as {}: correct the names, or the folder with the pictures", path.display(), some.join(", "))]
+    Unknown {
+        /// The list.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// The first few.
+        some: Vec<String>,
+    },
+    /// Pictures cannot be decoded, and that is not allowed.
+    #[error("{count} pictures cannot be used, as {}: mend or remove them, or import without --strict", some.join("; "))]
+    Corrupt {
+        /// How many.
+        count: usize,
+        /// The first few, with reasons.
+        some: Vec<String>,
+    },
+    /// The classes do not make a dataset.
+    #[error("{0}")]
+    Classes(String),
+    /// What was read is not what its hash names.
+    #[error("`{}` is not what the dataset's hash names: {why}; fetch or make the dataset again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        why: String,
+    },
+    /// The lake.
+    #[error("read `{shard}` from the lake: {why}")]
+    Lake {
+        /// The object.
+        shard: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Error {
+    fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+}
+
+/// The first few of many, for an error.
+fn some(mut all: impl Iterator<Item = String>) -> Vec<String> {
+    all.by_ref().take(10).collect()
+}
