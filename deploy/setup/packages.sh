@@ -11,6 +11,7 @@ packages="
   g++ make cmake nasm pkg-config ca-certificates
   python3 python3-venv
   libclang1-14 libclang-common-14-dev
+  libopenmpi-dev openmpi-bin
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
   gstreamer1.0-plugins-ugly gstreamer1.0-libav
@@ -22,8 +23,8 @@ packages="
 # prometheus is here for promtool, systemd for systemd-analyze, postgresql for its programs, strace to record what the
 # object store does to its disk: tests use them. The tests start a Postgres of their own; the one that Debian starts is not used.
 # python3-gi and the gir1.2 packages let a test read the elements' metadata from Python.
-# libclang is here for the TensorRT bindings, which are made while building; without its 300 MB of development files.
-# Not here: libgstreamer-plugins-bad1.0-dev, which pulls in 739 MB of OpenCV, VTK and OpenMPI.
+# libclang is here for the bindings of TensorRT and MPI, which are made while building; without its 300 MB of development files.
+# Not here: libgstreamer-plugins-bad1.0-dev, which pulls in 739 MB with OpenCV and VTK.
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     echo "packages: this is not a Debian-like system; install what these Debian packages hold:" $packages >&2

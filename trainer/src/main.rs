@@ -73,7 +73,7 @@ fn main() -> ExitCode {
             daemon::install_crypto();
             train::run(&options, BUILT_FROM, &mut io::stdout().lock())
         }
-        Command::Dataset(options) => dataset::run(&options, BUILT_FROM, &mut io::stdout().lock()),
+        Command::Dataset(options) => dataset::run(&options, &mut io::stdout().lock()),
         Command::Preprocess(options) => preprocess::run(&options, &mut io::stdout().lock()),
         Command::Export(options) => export::run(&options, BUILT_FROM, &mut io::stdout().lock()),
     };

@@ -67,9 +67,6 @@ pub struct DatasetManifest {
     /// What was left out, by reason: `duplicate`, `corrupt`, `unlabelled`, `conflicting_label`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<String, u64>,
-    /// Commit of the code that made it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
     /// SPDX licence expression of the pictures, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,

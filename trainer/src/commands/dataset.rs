@@ -9,14 +9,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use contract::dataset::{Source, Split};
-use trainer::{
-    dataset::{
-        Dataset, Made, Order, describe, diff, export,
-        import::{self, Format},
-        make,
-        split::Shares,
-    },
-    track::code::Code,
+use trainer::dataset::{
+    Dataset, Made, Order, describe, diff, export,
+    import::{self, Format},
+    make,
+    split::Shares,
 };
 
 use super::bar;
@@ -138,16 +135,16 @@ struct Export {
 }
 
 /// Does what was asked.
-pub fn run(options: &Options, built_from: Option<&str>, out: &mut impl io::Write) -> Result<()> {
+pub fn run(options: &Options, out: &mut impl io::Write) -> Result<()> {
     match &options.command {
-        Command::Import(options) => import(options, built_from, out),
+        Command::Import(options) => import(options, out),
         Command::Describe(options) => tell(options, out),
         Command::Diff(options) => compare(options, out),
         Command::Export(options) => write(options),
     }
 }
 
-fn import(options: &Import, built_from: Option<&str>, out: &mut impl io::Write) -> Result<()> {
+fn import(options: &Import, out: &mut impl io::Write) -> Result<()> {
     let classes: Option<Vec<Arc<str>>> =
         options.class_names.as_ref().map(|names| names.iter().map(|name| Arc::from(name.trim())).collect());
     ensure!(
@@ -157,7 +154,6 @@ fn import(options: &Import, built_from: Option<&str>, out: &mut impl io::Write) 
     );
     let told = import::Options { pictures: options.pictures.clone(), classes: classes.clone() };
     let found = import::find(options.format, &options.path, &told)?;
-    let commit = Code::here(built_from);
     let order = Order {
         name: options.name.clone(),
         source: Source::Import { format: options.format.as_str().into() },
@@ -169,7 +165,6 @@ fn import(options: &Import, built_from: Option<&str>, out: &mut impl io::Write) 
         seed: options.seed,
         strict: options.strict,
         licence: options.licence.clone(),
-        commit: commit.commit.or(Some(commit.built_from)).filter(|commit| commit != "unknown"),
     };
     let bar = bar(2 * found.len() as u64, "pictures");
     let made = make(found, &order, &options.out, &|n| bar.inc(n));

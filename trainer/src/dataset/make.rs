@@ -49,8 +49,6 @@ pub struct Order {
     pub strict: bool,
     /// SPDX licence expression of the pictures.
     pub licence: Option<String>,
-    /// Commit of this code.
-    pub commit: Option<String>,
 }
 
 /// What was made.
@@ -114,7 +112,6 @@ pub fn make(found: Vec<Found>, order: &Order, out: &Path, progress: &(dyn Fn(u64
         split: rule,
         deduplication: Deduplication { threshold: order.threshold },
         left_out,
-        commit: order.commit.clone(),
         licence: order.licence.clone(),
     };
     let (folder, digest, manifest) = write(manifest, items, &seen, out, progress)?;

@@ -57,7 +57,7 @@ impl Weights {
     /// shifts zero. In a residual branch the last scale begins at zero, so that the branch adds nothing at first (Goyal et
     /// al. 2017).
     pub fn seeded(net: &Net, seed: u64) -> Self {
-        let mut dice = fastrand::Rng::with_seed(seed ^ 0x5eed_0f_e1_6475);
+        let mut dice = fastrand::Rng::with_seed(seed ^ 0x5eed_0fe1_6475);
         let mut values = vec![0.0; net.parameters()];
         for slot in &net.slots {
             let part = &mut values[slot.offset..slot.offset + slot.len()];

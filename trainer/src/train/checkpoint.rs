@@ -210,7 +210,8 @@ fn bytes(values: &[f32]) -> Vec<u8> {
 /// Writes beside, syncs, renames, syncs the folder.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut scratch = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666); // less the umask
+    let mut scratch = tempfile::Builder::new().prefix(".writing-").permissions(readable).tempfile_in(folder)?;
     scratch.write_all(bytes)?;
     scratch.as_file().sync_all()?;
     scratch.persist(path).map_err(|error| error.error)?;

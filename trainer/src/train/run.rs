@@ -161,9 +161,17 @@ pub fn train(job: &Job<'_>, report: &mut dyn FnMut(Event) -> Flow) -> Result<Tra
         return Err(Error::Settings(mistakes));
     }
     check_examples(job)?;
-    let training = Training::begin(job)?;
-    check_memory(&training.net, job.settings)?;
-    training.run(report)
+    check_memory(&net(job), job.settings)?;
+    Training::begin(job)?.run(report)
+}
+
+fn input(examples: &Examples) -> Input {
+    let spec = examples.spec;
+    Input { width: spec.width as usize, height: spec.height as usize, channels: spec.color.channels() }
+}
+
+fn net(job: &Job<'_>) -> Net {
+    job.settings.architecture.net(job.settings.size, input(job.examples), job.examples.classes.len())
 }
 
 fn check_examples(job: &Job<'_>) -> Result<(), Error> {
@@ -223,9 +231,7 @@ struct Training<'j> {
 
 impl<'j> Training<'j> {
     fn begin(job: &'j Job<'j>) -> Result<Self, Error> {
-        let spec = job.examples.spec;
-        let input = Input { width: spec.width as usize, height: spec.height as usize, channels: spec.color.channels() };
-        let net = job.settings.architecture.net(job.settings.size, input, job.examples.classes.len());
+        let (net, input) = (net(job), input(job.examples));
         let path = job.checkpoint.map(|(path, _)| path.to_owned());
         let found = path.as_deref().map(Checkpoint::read).transpose()?.flatten();
         let at = match found {

@@ -130,14 +130,16 @@ impl<'l> Listed<'l> {
         Self { list, root: options.pictures.clone().unwrap_or_else(beside), missing: Vec::new() }
     }
 
-    /// The file of a name: relative to the root, or by its last part where a tool wrote a path or address of its own.
+    /// The file of a name. One that begins with a slash, or is an address, is a tool's own: of it the longest end counts that
+    /// lies in the root.
     fn file(&mut self, name: &str) -> Option<PathBuf> {
-        let plain = name.split(['?', '#']).next().unwrap_or(name);
-        let last = plain.rsplit('/').next().unwrap_or(plain);
-        let found = [self.root.join(plain.trim_start_matches('/')), self.root.join(last)];
+        let own = name.starts_with('/') || name.contains("://");
+        let plain = if own { name.split(['?', '#']).next().unwrap_or(name) } else { name };
+        let ends = plain.match_indices('/').map(|(at, _)| &plain[at + 1..]).filter(|end| own && !end.is_empty());
         // Label Studio puts eight characters and a dash before an uploaded file's name.
-        let uploaded = last.split_once('-').map(|(_, rest)| self.root.join(rest));
-        let found = found.into_iter().chain(uploaded).find(|path| path.is_file());
+        let uploaded = plain.rsplit('/').next().and_then(|last| last.split_once('-')).map(|(_, rest)| rest);
+        let tried = std::iter::once(plain).filter(|_| !own).chain(ends).chain(uploaded.filter(|_| own));
+        let found = tried.map(|end| self.root.join(end)).find(|path| path.is_file());
         if found.is_none() {
             self.missing.push(name.to_owned());
         }
