@@ -276,7 +276,8 @@ fn bad_pictures_are_listed_and_stop_nothing_unless_strict() {
 fn classes_that_make_no_dataset_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let train = Some(Split::Train);
-    let cases: [(Vec<Found>, Option<Vec<&str>>, &str); 6] = [
+    type Case = (Vec<Found>, Option<Vec<&'static str>>, &'static str);
+    let cases: [Case; 6] = [
         (pictures(&[("a", 0, None, None), ("b", 0, None, None)]), None, "there is one class alone, `across`"),
         (
             pictures(&[("a", 0, train, None), ("b", 1, train, None), ("c", 2, Some(Split::Test), None)]),
