@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use commands::{dataset, export, inspect, lake, preprocess, train, variants};
+use commands::{dataset, evaluate, export, inspect, lake, preprocess, train, tune, variants};
 
 /// Teach classifiers that Sightline's gateways run: from tensors to a trained, calibrated, exported model package.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Dataset(dataset::Options),
     Preprocess(preprocess::Options),
     Train(train::Options),
+    Tune(tune::Options),
+    Evaluate(evaluate::Options),
     Export(export::Options),
     Inspect(Inspect),
     Variants(variants::Options),
@@ -75,6 +77,11 @@ fn main() -> ExitCode {
         }
         Command::Dataset(options) => dataset::run(&options, &mut io::stdout().lock()),
         Command::Preprocess(options) => preprocess::run(&options, &mut io::stdout().lock()),
+        Command::Tune(options) => {
+            daemon::install_crypto();
+            tune::run(&options, &mut io::stdout().lock())
+        }
+        Command::Evaluate(options) => evaluate::run(&options, &mut io::stdout().lock()),
         Command::Export(options) => export::run(&options, BUILT_FROM, &mut io::stdout().lock()),
     };
     match done {

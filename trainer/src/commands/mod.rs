@@ -1,11 +1,13 @@
 //! The program's commands, each with its options and its words.
 
 pub mod dataset;
+pub mod evaluate;
 pub mod export;
 pub mod inspect;
 pub mod lake;
 pub mod preprocess;
 pub mod train;
+pub mod tune;
 pub mod variants;
 
 use std::{io::IsTerminal as _, time::Duration};

@@ -22,6 +22,7 @@ use trainer::{
         run::{Epoch, Flow, Job},
         train,
     },
+    tune::training::put,
 };
 
 use super::bar;
@@ -264,17 +265,7 @@ impl Teller {
 impl Options {
     /// Defaults, the file, and what the command line says, in this order.
     fn settings(&self) -> Result<Settings> {
-        let mut document = match &self.settings {
-            Some(path) => {
-                let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-                text.parse::<toml::Table>().with_context(|| format!("read {}", path.display()))?
-            }
-            None => toml::Table::new(),
-        };
-        for pair in &self.set {
-            let (key, value) = pair.split_once('=').with_context(|| format!("--set {pair}: write KEY=VALUE"))?;
-            set(&mut document, key, value).with_context(|| format!("--set {pair}"))?;
-        }
+        let document = document(self.settings.as_deref(), &self.set)?;
         let mut settings: Settings = document.try_into().context("settings (see --print-settings)")?;
         settings.architecture = self.architecture.unwrap_or(settings.architecture);
         settings.size = self.size.unwrap_or(settings.size);
@@ -284,17 +275,21 @@ impl Options {
     }
 }
 
-/// Puts a value under a key with dots; a value that is no TOML is a text.
-fn set(document: &mut toml::Table, key: &str, value: &str) -> Result<()> {
-    let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
-    let value = parsed.unwrap_or_else(|| toml::Value::String(value.into()));
-    let mut names: Vec<&str> = key.split('.').collect();
-    let last = names.pop().unwrap_or(key);
-    let mut table = document;
-    for name in names {
-        let inner = table.entry(name).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        table = inner.as_table_mut().with_context(|| format!("`{name}` is a value, not a table"))?;
+/// A file of settings, with some of them set on the command line.
+pub fn document(path: Option<&Path>, set: &[String]) -> Result<toml::Table> {
+    let mut document = match path {
+        Some(path) => {
+            let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+            text.parse::<toml::Table>().with_context(|| format!("read {}", path.display()))?
+        }
+        None => toml::Table::new(),
+    };
+    for pair in set {
+        let (key, value) = pair.split_once('=').with_context(|| format!("--set {pair}: write KEY=VALUE"))?;
+        // A value that is no TOML is a text.
+        let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
+        let value = parsed.unwrap_or_else(|| toml::Value::String(value.into()));
+        put(&mut document, key, value).map_err(anyhow::Error::msg).with_context(|| format!("--set {pair}"))?;
     }
-    table.insert(last.into(), value);
-    Ok(())
+    Ok(document)
 }

@@ -84,6 +84,11 @@ impl Error {
         Self::new(ErrorKind::Other, detail)
     }
 
+    /// An error of an owner module: what the caller asks for cannot be had from these tables.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, detail)
+    }
+
     pub(super) fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
         Self(Box::new(Facts {
             operation: String::new(),
