@@ -1,7 +1,10 @@
 //! From a frame to tensors: for each region that is due, crop, resize and colour straight from the decoder's planes into
 //! a tensor that goes round. Runs on the camera's own thread. Nothing is copied whole, nothing is allocated per frame.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use contract::{CaptureSource, Timestamp};
 use frames::RectSpec;
@@ -16,6 +19,9 @@ use crate::{
     state,
     trace::Tracer,
 };
+
+/// Changes of a camera's picture size are told at most so often; those between are for `--log debug`.
+const SIZE_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Whether frames may be skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +83,8 @@ pub struct Intake {
     queue: Arc<Queue>,
     regions: Vec<Ready>,
     size: Option<(u32, u32)>,
+    /// When a change of it was last told: pictures of a folder may all differ.
+    size_told: Option<Mono>,
     snapshots: Option<Snapshots>,
     tracer: Tracer,
     online: bool,
@@ -110,7 +118,7 @@ impl Intake {
             shared: region.shared,
         };
         let regions = regions.into_iter().map(ready).collect();
-        Self { camera, pace, queue, regions, size: None, snapshots, tracer, online: false }
+        Self { camera, pace, queue, regions, size: None, size_told: None, snapshots, tracer, online: false }
     }
 
     /// The camera.
@@ -191,7 +199,13 @@ impl Intake {
         let (width, height) = size;
         let before = self.size.replace(size);
         self.camera.set_size(width, height);
-        tracing::info!(camera = %self.camera.id, width, height, changed = before.is_some(), "picture size");
+        let changed = before.is_some();
+        if changed && self.size_told.is_some_and(|told| Mono::now() - told < SIZE_TOLD_EVERY) {
+            tracing::debug!(camera = %self.camera.id, width, height, changed, "picture size");
+        } else {
+            tracing::info!(camera = %self.camera.id, width, height, changed, "picture size");
+            self.size_told = Some(Mono::now());
+        }
         let mut wrong = Vec::new();
         for region in &mut self.regions {
             let resolved = region.spec.resolve(width, height);

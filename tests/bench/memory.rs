@@ -143,7 +143,7 @@ impl Series {
         if let Some(bar) = self.bar.filter(|bar| max >= *bar) {
             missed.push(format!("{}: {max:.1} MB, bar {bar:.0}", self.name));
         }
-        if self.bar.is_some() && seconds >= SLOPE_MIN && slope * window > f64::max(2.0, resident * 0.02) {
+        if seconds >= SLOPE_MIN && slope * window > f64::max(2.0, resident * 0.02) {
             missed.push(format!("{}: not flat, grows by {:.1} MB", self.name, slope * window));
         }
         missed

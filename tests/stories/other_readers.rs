@@ -12,10 +12,13 @@ use crate::common::tiny;
 fn python_clients_find_the_same_counts_labels_and_pictures() {
     story(|folder| {
         let hub = Hub::start(folder, Config::new())?;
-        let config = tiny()?
-            .set("cameras.cam.uri", "test:ball?fps=10")
-            .set("cameras.cam.regions.full.fps", "every")
-            .set("cameras.cam.regions.full.samples.periodic", "1s");
+        let mut config = tiny()?;
+        for (camera, uri) in [("ball", "test:ball?fps=10"), ("snow", "test:snow?fps=5"), ("bars", "test:smpte?fps=5")] {
+            config = config
+                .set(&format!("cameras.{camera}.uri"), uri)
+                .set(&format!("cameras.{camera}.regions.full.fps"), "every")
+                .set(&format!("cameras.{camera}.regions.full.samples.periodic"), "1s");
+        }
         let mut edge = Edge::start(folder, &hub, config)?;
         hub.lake()?.wait_rows(Kind::Prediction, 5)?;
         let read = |args: &[&str]| -> Result<String> {

@@ -118,7 +118,7 @@ impl Broker {
         if let Ok(Some(pid)) = ended.await {
             tracing::warn!(pid, "a broker that an earlier hub left behind was ended");
         }
-        listen::guard(options.listen.address, "broker.listen", "broker.tls", None, options.insecure)?;
+        listen::guard(options.listen.address, "broker.listen", Some("broker.tls"), None, options.insecure)?;
         for attempt in 1.. {
             let address = choose(options.listen, "broker.listen")?;
             let encrypted = match &options.encrypted {

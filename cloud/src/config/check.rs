@@ -65,7 +65,7 @@ impl HubConfig {
     fn check_addresses(&self, problems: &mut Problems) {
         let encrypted = self.broker.tls.as_ref().map(|tls| (tls.listen, tls.files()));
         let mut guard = |key: &str, address, section: &str, tls: Option<&ServerTls>| {
-            if let Err(error) = listen::guard(address, key, section, tls, self.insecure) {
+            if let Err(error) = listen::guard(address, key, Some(section), tls, self.insecure) {
                 problems.add(key, error.to_string());
             }
         };

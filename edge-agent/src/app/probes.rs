@@ -19,7 +19,9 @@ pub fn check_models(config: &Config, state: &Path, report: &mut Report) {
         match probe {
             Ok(probe) => report.ok(title, format!("{} on {}", probe.version, probe.device)),
             // A machine without an accelerator is a whole machine: only one on which nothing runs is not.
-            Err(refusal) if one_works => report.ok(title, format!("is not used: {}", refusal.full())),
+            Err(refusal) if one_works => {
+                report.ok(title, format!("cannot be used here, another can: {}", refusal.full()))
+            }
             Err(refusal) => report.failed(title, refusal.full(), None),
         }
     }

@@ -23,7 +23,7 @@ pub enum Failure {
         package: &'static str,
     },
     /// The file is not there.
-    #[error("{what} `{path}` cannot be opened: {why}")]
+    #[error("{what} `{path}` cannot be opened: {why}; correct `uri` of the camera, or put it there{}", question_mark(.path))]
     Absent {
         /// File, folder or device.
         what: &'static str,
@@ -33,19 +33,25 @@ pub enum Failure {
         why: String,
     },
     /// There is nothing to show in it.
-    #[error("folder `{0}` holds no JPEG or PNG picture that can be read")]
+    #[error(
+        "folder `{0}` holds no JPEG or PNG picture that can be read; put some there, or name another folder in `uri`"
+    )]
     EmptyFolder(String),
     /// It is there and is no video.
-    #[error("`{0}` is not a video that GStreamer can read: {1}")]
+    #[error(
+        "`{0}` is not a video that GStreamer can read: {1}; see whether another player shows it, or name another file in `uri`"
+    )]
     NotAVideo(String, String),
     /// There is no picture in it.
-    #[error("`{0}` has no video stream")]
+    #[error("`{0}` has no video stream; name a file with video in `uri`")]
     NoVideo(String),
     /// User name or password are wrong, or missing.
     #[error("camera at {0} refuses {1}: set `username` and `password` of the camera to what it expects")]
     Unauthorized(String, String),
     /// Cannot be reached.
-    #[error("camera at {0} cannot be reached: {1}")]
+    #[error(
+        "camera at {0} cannot be reached: {1}; is it switched on, on this network, and its address in `uri` right?"
+    )]
     Unreachable(String, String),
     /// The camera has closed the stream, or was switched off.
     #[error("camera at {0} has ended its stream")]
@@ -107,6 +113,15 @@ impl Failure {
             return Self::Unreachable(url.into(), message);
         }
         Self::Pipeline { element: "rtspsrc".into(), message }
+    }
+}
+
+/// Some players take options behind a question mark.
+fn question_mark(path: &str) -> &'static str {
+    if path.contains('?') {
+        "; `?` and what follows belong to its name: how it is played is the key `play`"
+    } else {
+        ""
     }
 }
 

@@ -7,6 +7,8 @@ use super::{Camera, Config, Region};
 use crate::camera::{CameraUri, Play};
 
 impl daemon::config::Config for Config {
+    const STAND_INS: &'static [(&'static str, &'static str)] = &[("uri", "test:")];
+
     fn check(&self, problems: &mut Problems) {
         self.check_mqtt(problems);
         self.telemetry.check("telemetry", problems);
@@ -21,8 +23,7 @@ impl daemon::config::Config for Config {
         if self.health.interval.get().is_zero() {
             problems.add("health.interval", "must be longer than 0s");
         }
-        if let Err(error) = daemon::listen::guard(self.admin.listen, "admin.listen", "admin", None, self.admin.insecure)
-        {
+        if let Err(error) = daemon::listen::guard(self.admin.listen, "admin.listen", None, None, self.admin.insecure) {
             problems.add("admin.listen", error.to_string());
         }
         for (id, camera) in &self.cameras {

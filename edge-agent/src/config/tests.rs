@@ -67,6 +67,40 @@ fn every_mistake_is_told_with_its_line() {
     for part in ["sit", "a/b", "`ftp:` is unknown", "fps"] {
         assert!(errors.contains(part), "`{part}` is not in: {errors}");
     }
+    let errors = read(
+        r#"
+        [models]
+        default = "/m"
+        [cameras.front]
+        uri = "ftp://x"
+        username = "u"
+        [cameras.front.regions.door]
+        rect = { x = 0.5, y = 0.0, width = 0.6, height = 1.0 }
+        fps = "often"
+        samples = { periodic = "soon", uncertain = 7.0 }
+        events = { votes = 9, of = 5 }
+        [cameras.yard]
+        latency = "5"
+        [cameras.yard.regions.gate]
+        top_k = 0
+        "#,
+    )
+    .unwrap_err();
+    let parts = [
+        "`ftp:` is unknown",
+        "door.rect",
+        "door.fps",
+        "periodic",
+        "uncertain",
+        "votes",
+        "uri is missing",
+        "yard.latency",
+        "gate.top_k",
+    ];
+    for part in parts {
+        assert!(errors.contains(part), "`{part}` is not in: {errors}");
+    }
+    assert!(!errors.contains("front.username"), "may be right, were the address right: {errors}");
     let errors = read("[cameras.yard]\nuri = \"v4l2:/dev/video0\"\nplay = \"loop\"\n").unwrap_err();
     for part in ["cameras.yard.play", "sets its own pace", "has no model: set [models] default"] {
         assert!(errors.contains(part), "`{part}` is not in: {errors}");

@@ -10,17 +10,14 @@ use std::{
 #[non_exhaustive]
 pub enum Error {
     /// Open to others without protection.
-    #[error(
-        "{key} = \"{address}\" would be open to others without TLS and client certificates; set {section}.cert, \
-         {section}.key and {section}.client_ca, listen on 127.0.0.1, or write insecure = true"
-    )]
+    #[error("{key} = \"{address}\" would be open to others without TLS and client certificates; {}", instead(.section.as_deref()))]
     Insecure {
         /// The configuration key of the address.
         key: String,
         /// The address.
         address: SocketAddr,
-        /// The configuration section of TLS.
-        section: String,
+        /// The configuration section of TLS, where this address can have it.
+        section: Option<String>,
     },
     /// Somebody else has the port.
     #[error("{key} = \"{address}\": port {} is taken by another process; stop it, or choose another port (0 takes any free one)", .address.port())]
@@ -42,12 +39,19 @@ pub enum Error {
     },
 }
 
+/// What to write in place of an open address.
+fn instead(section: Option<&str>) -> String {
+    let encrypted = section.map(|tls| format!("set {tls}.cert, {tls}.key and {tls}.client_ca, "));
+    format!("{}listen on 127.0.0.1, or write insecure = true", encrypted.unwrap_or_default())
+}
+
 /// Refuses an address that others can reach unless connections are encrypted and authenticated, or `insecure` says that
-/// this is wanted. `key` and `section` are the configuration's names, for the message.
+/// this is wanted. `key` and `section` are the configuration's names, for the message; an address that is never encrypted
+/// has no section.
 pub fn guard(
     address: SocketAddr,
     key: &str,
-    section: &str,
+    section: Option<&str>,
     tls: Option<&crate::tls::ServerTls>,
     insecure: bool,
 ) -> Result<(), Error> {
@@ -55,7 +59,7 @@ pub fn guard(
     if address.ip().to_canonical().is_loopback() || protected || insecure {
         return Ok(());
     }
-    Err(Error::Insecure { key: key.to_owned(), address, section: section.to_owned() })
+    Err(Error::Insecure { key: key.to_owned(), address, section: section.map(str::to_owned) })
 }
 
 /// Listens at exactly this address; port 0 takes any free one.
@@ -104,13 +108,15 @@ mod tests {
     #[test]
     fn others_are_let_in_only_when_protected_or_wanted() {
         let open: SocketAddr = "0.0.0.0:8080".parse().unwrap();
-        let error = guard(open, "listen", "tls", None, false).unwrap_err().to_string();
+        let error = guard(open, "listen", Some("tls"), None, false).unwrap_err().to_string();
         assert!(error.contains("insecure = true") && error.contains("tls.client_ca"), "{error}");
-        assert!(guard(open, "listen", "tls", None, true).is_ok());
-        assert!(guard("[::1]:1".parse().unwrap(), "listen", "tls", None, false).is_ok());
+        let error = guard(open, "admin.listen", None, None, false).unwrap_err().to_string();
+        assert!(error.contains("insecure = true") && !error.contains("cert,"), "{error}");
+        assert!(guard(open, "listen", Some("tls"), None, true).is_ok());
+        assert!(guard("[::1]:1".parse().unwrap(), "listen", Some("tls"), None, false).is_ok());
         let mut tls = crate::tls::ServerTls { cert: "c".into(), key: "k".into(), client_ca: None };
-        assert!(guard(open, "listen", "tls", Some(&tls), false).is_err());
+        assert!(guard(open, "listen", Some("tls"), Some(&tls), false).is_err());
         tls.client_ca = Some("ca".into());
-        assert!(guard(open, "listen", "tls", Some(&tls), false).is_ok());
+        assert!(guard(open, "listen", Some("tls"), Some(&tls), false).is_ok());
     }
 }

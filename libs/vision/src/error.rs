@@ -109,7 +109,7 @@ pub enum Error {
         why: String,
     },
     /// A JPEG that cannot be read: corrupt or truncated.
-    #[error("decode JPEG picture: it is corrupt or truncated")]
+    #[error("decode JPEG picture: it is corrupt or truncated; send the whole file")]
     JpegDecode(#[source] turbojpeg::Error),
     /// A JPEG that could not be written.
     #[error("encode JPEG picture of {width}x{height} pixels")]
@@ -123,6 +123,6 @@ pub enum Error {
         source: turbojpeg::Error,
     },
     /// A PNG that cannot be read: corrupt or truncated.
-    #[error("decode PNG picture: it is corrupt or truncated")]
+    #[error("decode PNG picture: it is corrupt or truncated; send the whole file")]
     PngDecode(#[source] png::DecodingError),
 }

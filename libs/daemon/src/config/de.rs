@@ -15,20 +15,23 @@ use super::{
 /// More mistakes than a person reads in one go.
 const MISTAKES_MAX: usize = 100;
 
-/// Reads as much as can be read: the value when it could be built, every mistake, and whether nothing was left out.
-pub(crate) fn read_all<T: DeserializeOwned>(tree: &Item) -> (Option<T>, Vec<Mistake>, bool) {
+/// Reads as much as can be read: the value when it could be built, every mistake, and the tables in which a stand-in was
+/// read (see [`super::Config::STAND_INS`]).
+pub(crate) fn read_all<T: DeserializeOwned>(
+    tree: &Item,
+    stand_ins: &[(&str, &str)],
+) -> (Option<T>, Vec<Mistake>, Vec<String>) {
     let noted = RefCell::new(Vec::new());
     let mut tree = tree.clone();
-    let mut complete = true;
+    let mut stood_in = Vec::new();
     loop {
         let error = match T::deserialize(Reader { item: &tree, path: Vec::new(), noted: &noted }) {
             Ok(value) => {
                 let noted = noted.into_inner();
-                return (Some(value), noted, complete);
+                return (Some(value), noted, stood_in);
             }
             Err(error) => error,
         };
-        complete = false;
         let path = error.at.clone().unwrap_or_default();
         let key = path.join(".");
         // what fails only because something wrong was left out of it is not a mistake of its own
@@ -43,9 +46,19 @@ pub(crate) fn read_all<T: DeserializeOwned>(tree: &Item) -> (Option<T>, Vec<Mist
         if !known {
             note(&noted, &tree, &path, error.kind.to_string());
         }
-        let removed = (0..path.len()).rev().any(|end| tree.remove(&path[..=end]));
-        if !removed || noted.borrow().len() >= MISTAKES_MAX {
-            return (None, noted.into_inner(), false);
+        let stand_in = match &error.kind {
+            Kind::Missing(field) => stand_ins.iter().find(|(name, _)| name == field),
+            Kind::Other(_) => None,
+        };
+        let mended = match stand_in {
+            Some((field, text)) if !stood_in.contains(&key) => {
+                stood_in.push(key);
+                tree.set(&[path.as_slice(), &[(*field).to_owned()]].concat(), Item::text(text))
+            }
+            _ => (0..path.len()).rev().any(|end| tree.remove(&path[..=end])),
+        };
+        if !mended || noted.borrow().len() >= MISTAKES_MAX {
+            return (None, noted.into_inner(), stood_in);
         }
     }
 }

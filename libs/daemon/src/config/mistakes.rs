@@ -55,26 +55,15 @@ impl fmt::Display for ConfigErrors {
 impl std::error::Error for ConfigErrors {}
 
 /// Collects what [`super::Config::check`] finds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Problems {
     found: Vec<(String, String)>,
-    complete: bool,
 }
 
 impl Problems {
-    pub(crate) fn new(complete: bool) -> Self {
-        Self { found: Vec::new(), complete }
-    }
-
     /// Adds a mistake at a dotted key, such as `cameras.front.regions.door.rect`.
     pub fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
         self.found.push((key.into(), message.into()));
-    }
-
-    /// False when keys were left out because they are wrong themselves. Then what seems absent may only be misspelt, and
-    /// a check that something is there should say nothing.
-    pub fn is_complete(&self) -> bool {
-        self.complete
     }
 
     /// What was found, as `(key, message)`; for tests of checks.
@@ -82,8 +71,16 @@ impl Problems {
         &self.found
     }
 
-    pub(crate) fn place(self, tree: &Item) -> impl Iterator<Item = Mistake> {
-        self.found.into_iter().map(|(key, message)| Mistake { origin: tree.nearest(&key).origin.clone(), key, message })
+    /// Each with where it stands. What is found of a table in which a value stood in, or of a key right in it, may come
+    /// of the stand-in and is left out; what stands deeper in it counts.
+    pub(crate) fn place(self, tree: &Item, stood_in: &[String]) -> impl Iterator<Item = Mistake> {
+        let doubtful = |key: &str| {
+            stood_in.iter().any(|table| {
+                key == table || key.strip_prefix(table.as_str()).is_some_and(|rest| rest.rfind('.') == Some(0))
+            })
+        };
+        let told = self.found.into_iter().filter(move |(key, _)| !doubtful(key));
+        told.map(|(key, message)| Mistake { origin: tree.nearest(&key).origin.clone(), key, message })
     }
 }
 

@@ -28,6 +28,10 @@ use tree::Item;
 
 /// What a program reads: every field with a default, so that no file is needed.
 pub trait Config: DeserializeOwned + Serialize {
+    /// For fields without a default: a value that is read in place of one that is absent or wrong, so that what stands
+    /// beside and below it is looked at too. The reading has failed already; this only lets it tell more.
+    const STAND_INS: &'static [(&'static str, &'static str)] = &[];
+
     /// Looks for mistakes that no single value shows; adds them with the dotted key that is at fault.
     fn check(&self, problems: &mut Problems) {
         let _ = problems;
@@ -75,11 +79,11 @@ pub struct Loaded<T> {
 /// Reads and checks a configuration; on failure, with every mistake.
 pub fn load<T: Config>(sources: &Sources) -> Result<Loaded<T>, ConfigErrors> {
     let tree = tree::read(sources)?;
-    let (value, mut mistakes, complete) = de::read_all::<T>(&tree);
+    let (value, mut mistakes, stood_in) = de::read_all::<T>(&tree, T::STAND_INS);
     if let Some(value) = &value {
-        let mut problems = Problems::new(complete);
+        let mut problems = Problems::default();
         value.check(&mut problems);
-        mistakes.extend(problems.place(&tree));
+        mistakes.extend(problems.place(&tree, &stood_in));
     }
     match value {
         Some(value) if mistakes.is_empty() => Ok(Loaded { value, tree }),

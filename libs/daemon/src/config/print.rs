@@ -56,6 +56,16 @@ fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => Value::String(without_secrets(text)).to_string(),
         Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        Value::Float(x) => shortest(*x),
         other => other.to_string(),
     }
+}
+
+/// A field of 32 bits is printed as a person would write it: 0.6, not the nearest of 64 bits to it.
+fn shortest(x: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "only used when nothing is lost")]
+    let narrow = x as f32;
+    let written =
+        if f64::from(narrow) == x { Value::Float(narrow.to_string().parse().unwrap_or(x)) } else { Value::Float(x) };
+    written.to_string()
 }

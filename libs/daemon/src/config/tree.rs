@@ -69,6 +69,11 @@ impl Item {
         Self { node: Node::Table(Vec::new()), origin, loose: None }
     }
 
+    /// A text that nobody set.
+    pub fn text(text: &str) -> Self {
+        Self { node: Node::Text(text.to_owned()), origin: Origin::Default, loose: None }
+    }
+
     /// The value at a dotted key.
     pub fn find(&self, key: &str) -> Option<&Self> {
         key.split('.').try_fold(self, |item, segment| item.child(segment))
@@ -116,7 +121,7 @@ impl Item {
     }
 
     /// Sets the value at a path. False when something on the way is not a table.
-    fn set(&mut self, path: &[String], item: Self) -> bool {
+    pub fn set(&mut self, path: &[String], item: Self) -> bool {
         let Node::Table(entries) = &mut self.node else { return false };
         let Some((first, rest)) = path.split_first() else { return false };
         let dashed = first.replace('_', "-");
@@ -176,7 +181,9 @@ fn read_file(path: &PathBuf) -> Result<Item, ConfigErrors> {
         let origin = Origin::File { path: source.clone(), line: 1, column: 1 };
         ConfigErrors::new(vec![Mistake { origin, key: String::new(), message }])
     };
-    let bytes = std::fs::read(path).map_err(|error| whole(format!("cannot read the file: {error}")))?;
+    let bytes = std::fs::read(path).map_err(|error| {
+        whole(format!("cannot read the file: {error}; correct --config, or leave it out for the defaults"))
+    })?;
     let text = String::from_utf8(bytes).map_err(|_| whole("the file is not UTF-8 text".to_owned()))?;
     let mut place = |at: usize| {
         let before = &text[..at.min(text.len())];
