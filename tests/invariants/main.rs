@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // engine-ort for its tests and its GPU program alone, which compare the two
     ("engine-tensorrt", &["contract", "vision", "inference", "nvidia", "engine-ort"]),
     ("engines", &["inference", "engine-hub", "engine-ort", "engine-tensorrt"]),
-    ("gst-sightline", &["contract", "vision", "frames", "inference", "link", "engines"]),
+    ("gst-sightline", &["contract", "vision", "frames", "inference", "link", "engines", "daemon"]),
     ("edge-agent", &["contract", "vision", "frames", "inference", "link", "daemon", "engines"]),
     ("cloud", &["contract", "oip", "vision", "inference", "link", "store", "daemon", "engine-ort"]),
     ("trainer", &["contract", "vision", "inference", "store", "daemon", "engine-ort"]),

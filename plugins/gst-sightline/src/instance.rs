@@ -6,13 +6,14 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use inference::{Accuracy, Batch, Engine, Failover, Pace, Package};
+use inference::{Accuracy, Batch, Engine, Failover, Pace, Package, Standing};
 use vision::Spec;
 
 /// A batch that takes longer has lost its engine.
@@ -35,6 +36,9 @@ pub struct Recipe {
 pub struct Instance {
     recipe: Recipe,
     work: Sender<Work>,
+    /// Regions of all elements that ask: with as many inputs there is nothing left to wait for.
+    askers: Arc<AtomicUsize>,
+    standing: Arc<Mutex<Standing>>,
     /// The tensors that it takes.
     pub spec: Spec,
     /// The model's id.
@@ -68,6 +72,9 @@ impl Instance {
     /// # Errors
     /// In words for people: a package or engine that cannot be used, or an instance of this name that was made otherwise.
     pub fn named(name: Option<&str>, recipe: &Recipe) -> Result<Arc<Self>, String> {
+        // However it is written, the same package is the same one.
+        let model = recipe.model.canonicalize().unwrap_or_else(|_| recipe.model.clone());
+        let recipe = &Recipe { model, ..recipe.clone() };
         let Some(name) = name else { return Self::make(recipe).map(Arc::new) };
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = shared.get(name).and_then(Weak::upgrade) {
@@ -87,22 +94,18 @@ impl Instance {
     }
 
     fn make(recipe: &Recipe) -> Result<Self, String> {
-        let chain = |error: &dyn std::error::Error| {
-            std::iter::successors(Some(error), |error| error.source())
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(": ")
-        };
         let package = Package::open(&recipe.model).map_err(|error| chain(&error))?;
-        let plans = std::env::temp_dir().join("sightline-plans");
+        let plans = cache();
         let factories = engines::all(&engines::Options { plans, ..engines::Options::default() }).into();
         let engine = Failover::start(factories, &recipe.engines, Accuracy::Exact, &package, Pace::default())
             .map_err(|error| chain(&error))?;
         let manifest = package.manifest();
         let (work, inbox) = channel();
+        let (askers, standing) = (Arc::<AtomicUsize>::default(), engine.standing());
         let worker = Worker {
-            batch_size: recipe.batch_size.clamp(1, engine.max_batch()),
+            batch_size: recipe.batch_size,
             batch_timeout: recipe.batch_timeout,
+            askers: askers.clone(),
             classes: package.classes().len(),
             engine,
         };
@@ -113,12 +116,25 @@ impl Instance {
         Ok(Self {
             recipe: recipe.clone(),
             work,
+            askers,
+            standing,
             spec: Spec::from(&manifest.input),
             model: manifest.id.clone(),
             version: manifest.version.to_string(),
             digest: package.digest().to_string(),
             classes: package.classes().to_vec(),
         })
+    }
+
+    /// One more element asks, for so many regions, for as long as what it gets here lives.
+    pub fn join(self: Arc<Self>, regions: usize) -> Asker {
+        self.askers.fetch_add(regions, Ordering::Relaxed);
+        Asker { instance: self, regions }
+    }
+
+    /// The engine in use, and why none that comes before it.
+    pub fn standing(&self) -> Standing {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends a tensor; the answer comes when it comes.
@@ -129,10 +145,43 @@ impl Instance {
     }
 }
 
+/// An element's part in an instance.
+pub struct Asker {
+    instance: Arc<Instance>,
+    regions: usize,
+}
+
+impl std::ops::Deref for Asker {
+    type Target = Instance;
+    fn deref(&self) -> &Instance {
+        &self.instance
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.instance.askers.fetch_sub(self.regions, Ordering::Relaxed);
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Where engines keep what they compiled: the user's own folder.
+fn cache() -> PathBuf {
+    let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache"))).unwrap_or_else(std::env::temp_dir);
+    folder.join("sightline").join("plans")
+}
+
 struct Worker {
     engine: Failover,
     batch_size: usize,
     batch_timeout: Duration,
+    askers: Arc<AtomicUsize>,
     classes: usize,
 }
 
@@ -155,7 +204,7 @@ impl Worker {
                 }
             };
             let ran = self.engine.run(Batch { input: bytes, n }, &mut output, Some(DEADLINE));
-            let ran = ran.map_err(|error| error.to_string());
+            let ran = ran.map_err(|error| chain(&error));
             let name: Arc<str> = self.engine.name().into();
             for (work, probabilities) in batch.drain(..).zip(output.chunks_exact(self.classes)) {
                 let outcome = ran.clone().map(|()| (probabilities.to_vec(), name.clone()));
@@ -164,10 +213,17 @@ impl Worker {
         }
     }
 
+    /// Waits for others, until the batch is as large as it may be, everybody has asked, or the time is over.
     fn gather(&self, inbox: &Receiver<Work>, batch: &mut Vec<Work>) {
         let until = Instant::now() + self.batch_timeout;
-        while batch.len() < self.batch_size {
-            match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        // Another engine may have taken over, which takes fewer.
+        let most = self.batch_size.min(self.engine.max_batch()).max(1);
+        while batch.len() < most {
+            let wait = match batch.len() < self.askers.load(Ordering::Relaxed) {
+                true => until.saturating_duration_since(Instant::now()),
+                false => Duration::ZERO,
+            };
+            match inbox.recv_timeout(wait) {
                 Ok(work) => batch.push(work),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
             }

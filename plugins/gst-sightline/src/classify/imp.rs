@@ -1,6 +1,13 @@
 //! The element itself: looks at each picture where it lies, and leaves its pixels untouched.
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{
+        LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
 
 use frames::Form;
 use gstreamer::{self as gst, glib, subclass::prelude::*};
@@ -9,7 +16,7 @@ use vision::{Preprocessor, Rect};
 
 use super::settings::{Settings, Wanted};
 use crate::{
-    instance::Instance,
+    instance::{Answer, Asker, Instance},
     meta::{self, Classification},
 };
 
@@ -24,11 +31,16 @@ pub struct Classify {
     state: Mutex<Option<State>>,
     /// Pictures of an earlier running time come too late for who is downstream.
     earliest: Mutex<Option<gst::ClockTime>>,
+    /// Nobody wants the picture any more whose answer is waited for.
+    flushing: AtomicBool,
 }
+
+/// How often one who waits for an answer looks whether somebody still wants it.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// While it is not stopped.
 struct State {
-    instance: Arc<Instance>,
+    instance: Asker,
     regions: Vec<Region>,
     form: Option<Form>,
     interval: u64,
@@ -36,6 +48,10 @@ struct State {
     pictures: u64,
     /// People were told that the engine fails.
     failing: bool,
+    /// Which engine people were told of.
+    engine: std::sync::Arc<str>,
+    /// What was said of caps that cannot be: GStreamer asks several times.
+    refused: Option<String>,
 }
 
 struct Region {
@@ -69,7 +85,12 @@ impl ObjectImpl for Classify {
     }
 
     fn property(&self, _: usize, spec: &glib::ParamSpec) -> glib::Value {
-        lock(&self.settings).get(spec.name())
+        match spec.name() {
+            "engine-in-use" => {
+                lock(&self.state).as_ref().map(|state| state.instance.standing().engine.to_string()).to_value()
+            }
+            name => lock(&self.settings).get(name),
+        }
     }
 }
 
@@ -92,6 +113,12 @@ impl ElementImpl for Classify {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(crate::pads);
         &TEMPLATES
     }
+
+    fn change_state(&self, change: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        // Before the pads are stopped, which waits for the picture in hand.
+        self.flushing.store(change == gst::StateChange::PausedToReady, Ordering::Release);
+        self.parent_change_state(change)
+    }
 }
 
 impl BaseTransformImpl for Classify {
@@ -113,10 +140,12 @@ impl BaseTransformImpl for Classify {
             preprocessor: Preprocessor::new(instance.spec),
             tensor: vec![0; instance.spec.len()],
         };
-        let regions = wanted.into_iter().map(region).collect();
-        gst::info!(CAT, imp = self, "runs {} {}", instance.model, instance.version);
+        let regions: Vec<Region> = wanted.into_iter().map(region).collect();
+        let instance = instance.join(regions.len());
+        let engine = self.tell(&instance);
         let (interval, top_k) = (settings.interval.into(), settings.top_k as usize);
-        let state = State { instance, regions, form: None, interval, top_k, pictures: 0, failing: false };
+        let (form, refused) = (None, None);
+        let state = State { instance, regions, form, interval, top_k, pictures: 0, failing: false, engine, refused };
         *lock(&self.state) = Some(state);
         Ok(())
     }
@@ -132,13 +161,19 @@ impl BaseTransformImpl for Classify {
         let (width, height) = form.size();
         if let Some(state) = &mut *lock(&self.state) {
             for region in &mut state.regions {
-                let resolved = region.wanted.rect.resolve(width, height);
-                region.rect = Some(resolved.map_err(|error| {
-                    let why = format!("region `{}`: {error}", region.wanted.name);
-                    gst::element_imp_error!(self, gst::StreamError::Format, ("{why}"));
-                    gst::loggable_error!(CAT, "{why}")
-                })?);
+                region.rect = match region.wanted.rect.resolve(width, height) {
+                    Ok(rect) => Some(rect),
+                    Err(error) => {
+                        let why = format!("region `{}`: {error}", region.wanted.name);
+                        if state.refused.as_ref() != Some(&why) {
+                            gst::element_imp_error!(self, gst::StreamError::Format, ("{why}"));
+                            state.refused = Some(why.clone());
+                        }
+                        return Err(gst::loggable_error!(CAT, "{why}"));
+                    }
+                };
             }
+            state.refused = None;
             state.form = Some(form);
         }
         Ok(())
@@ -156,6 +191,11 @@ impl BaseTransformImpl for Classify {
     }
 
     fn sink_event(&self, event: gst::Event) -> bool {
+        match event.type_() {
+            gst::EventType::FlushStart => self.flushing.store(true, Ordering::Release),
+            gst::EventType::FlushStop => self.flushing.store(false, Ordering::Release),
+            _ => {}
+        }
         if matches!(event.type_(), gst::EventType::FlushStop | gst::EventType::Segment) {
             *lock(&self.earliest) = None;
         }
@@ -170,9 +210,23 @@ impl BaseTransformImpl for Classify {
         self.parent_src_event(event)
     }
 
+    /// An input may wait for others of its batch, and its picture with it.
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        let answered = BaseTransformImplExt::parent_query(self, direction, query);
+        if let (true, gst::PadDirection::Src, gst::QueryViewMut::Latency(latency)) =
+            (answered, direction, query.view_mut())
+        {
+            let wait = gst::ClockTime::from_mseconds(lock(&self.settings).batch_timeout_ms.into());
+            let (live, least, most) = latency.result();
+            latency.set(live, least + wait, most.map(|most| most + wait));
+        }
+        answered
+    }
+
     fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
         let mut state = lock(&self.state);
-        let Some(State { instance, regions, form: Some(form), interval, top_k, pictures, failing }) = &mut *state
+        let Some(State { instance, regions, form: Some(form), interval, top_k, pictures, failing, engine, .. }) =
+            &mut *state
         else {
             gst::element_imp_error!(self, gst::CoreError::Negotiation, ("a picture came before its caps"));
             return Err(gst::FlowError::NotNegotiated);
@@ -187,10 +241,7 @@ impl BaseTransformImpl for Classify {
         let asked: Vec<_> = regions.iter_mut().map(|region| instance.ask(std::mem::take(&mut region.tensor))).collect();
         let mut trouble = None;
         for (region, answer) in regions.iter_mut().zip(asked) {
-            let Ok(answer) = answer.recv() else {
-                gst::element_imp_error!(self, gst::LibraryError::Failed, ("the engine's thread has ended"));
-                return Err(gst::FlowError::Error);
-            };
+            let answer = self.await_answer(&answer)?;
             region.tensor = answer.tensor;
             match (answer.outcome, region.rect) {
                 (Ok((probabilities, engine)), Some(rect)) => {
@@ -205,15 +256,54 @@ impl BaseTransformImpl for Classify {
             gst::element_imp_warning!(self, gst::LibraryError::Failed, ("pictures pass unclassified: {why}"));
         }
         *failing = trouble.is_some();
+        if instance.standing().engine != *engine {
+            *engine = self.tell(instance);
+        }
         Ok(gst::FlowSuccess::Ok)
     }
 }
 
 impl Classify {
+    /// Says which engine runs, and why none that comes before it: in the log, and on the bus for the program around it.
+    fn tell(&self, instance: &Instance) -> std::sync::Arc<str> {
+        let standing = instance.standing();
+        let refused: Vec<String> =
+            standing.refused.iter().map(|refused| format!("{}: {}", refused.engine, refused.why)).collect();
+        let (model, version) = (&instance.model, &instance.version);
+        gst::info!(CAT, imp = self, "{model} {version} runs on {}: {}", standing.engine, standing.reason);
+        let structure = gst::Structure::builder("sightline-engine")
+            .field("engine", &*standing.engine)
+            .field("version", &standing.version)
+            .field("reason", &standing.reason)
+            .field("refused", gst::Array::new(refused))
+            .field("model", model);
+        let _ = self.obj().post_message(gst::message::Element::builder(structure.build()).src(&*self.obj()).build());
+        standing.engine
+    }
+
+    /// Waits, unless the picture is flushed meanwhile. The tensor then stays with the engine, and another one is made.
+    fn await_answer(&self, answer: &Receiver<Answer>) -> Result<Answer, gst::FlowError> {
+        loop {
+            match answer.recv_timeout(LOOK) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Timeout) if self.flushing.load(Ordering::Acquire) => {
+                    return Err(gst::FlowError::Flushing);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    gst::element_imp_error!(self, gst::LibraryError::Failed, ("the engine's thread has ended"));
+                    return Err(gst::FlowError::Error);
+                }
+            }
+        }
+    }
+
     fn preprocess(&self, form: &Form, regions: &mut [Region], buffer: &gst::BufferRef) -> Result<(), gst::FlowError> {
         let looked = form.look(buffer, |view| {
             regions.iter_mut().try_for_each(|region| {
                 let rect = region.rect.unwrap_or_else(|| view.rect());
+                // Of a picture that was flushed the engine has it still.
+                region.tensor.resize(region.preprocessor.spec().len(), 0);
                 region.preprocessor.run(view, rect, &mut region.tensor)
             })
         });

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use contract::RegionId;
 use frames::RectSpec;
 use gstreamer::{glib, prelude::*};
 
@@ -66,11 +67,15 @@ impl Settings {
             number("batch-size", "Inputs in one batch at most", 1, 1024, usual.batch_size),
             number(
                 "batch-timeout",
-                "Milliseconds that an input waits for others of its batch",
+                "Milliseconds that an input waits at most for others of its batch, while elements that share it have not asked",
                 0,
                 10_000,
                 usual.batch_timeout_ms,
             ),
+            glib::ParamSpecString::builder("engine-in-use")
+                .blurb("The engine that runs the model now; a message `sightline-engine` on the bus says why, and when it changes")
+                .read_only()
+                .build(),
             text(
                 "model-instance-id",
                 "Elements with the same id share one model and engine, also across pipelines of a process",
@@ -132,10 +137,22 @@ impl Settings {
         let read = |(at, part): (usize, &&str)| {
             let (name, rect) = part.split_once('=').unwrap_or(("", part));
             let name = if name.is_empty() { format!("region-{}", at + 1) } else { name.trim().to_owned() };
+            if let Err(error) = name.parse::<RegionId>() {
+                return Err(format!("property region, `{part}`: {error}"));
+            }
             let rect = rect.parse().map_err(|error| format!("property region, `{part}`: {error}"))?;
             Ok(Wanted { name, rect })
         };
-        parts.iter().enumerate().map(read).collect()
+        let regions: Vec<Wanted> = parts.iter().enumerate().map(read).collect::<Result<_, String>>()?;
+        for (at, region) in regions.iter().enumerate() {
+            if regions[..at].iter().any(|other| other.name == region.name) {
+                return Err(format!(
+                    "property region: two regions are called `{}`; give each its own name",
+                    region.name
+                ));
+            }
+        }
+        Ok(regions)
     }
 }
 
@@ -150,6 +167,10 @@ mod tests {
         assert_eq!(names, ["door", "region-2"]);
         assert_eq!(Settings::default().regions().unwrap()[0].name, "full");
         let error = of("door=1,2,3").unwrap_err();
+        for (text, words) in [("Front Door=0,0,64,48", "`Front Door`"), ("a=0,0,8,8;a=8,8,8,8", "called `a`")] {
+            let error = of(text).unwrap_err();
+            assert!(error.contains("property region") && error.contains(words), "{error}");
+        }
         assert!(error.contains("property region, `door=1,2,3`") && error.contains("x,y,width,height"), "{error}");
     }
 }

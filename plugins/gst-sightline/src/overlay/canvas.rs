@@ -4,7 +4,7 @@ use embedded_graphics::{
     Pixel,
     draw_target::DrawTarget,
     geometry::{OriginDimensions, Point, Size},
-    mono_font::{MonoTextStyle, MonoTextStyleBuilder, ascii::FONT_10X20},
+    mono_font::{MonoTextStyle, MonoTextStyleBuilder, iso_8859_1::FONT_10X20},
     pixelcolor::BinaryColor,
     prelude::*,
     primitives::{PrimitiveStyle, Rectangle},
@@ -34,8 +34,15 @@ impl<'a, 'b> Canvas<'a, 'b> {
     /// A frame around a rectangle of the picture, and a line of text at its upper edge.
     pub fn label(&mut self, rect: Rect, text: &str) {
         let scale = self.scale;
-        let at = Point::new((rect.x / scale) as i32, (rect.y / scale) as i32);
-        let size = Size::new((rect.width / scale).max(4), (rect.height / scale).max(4));
+        // Metadata of others may reach beyond the picture, or lie outside it.
+        let within = |from: u32, length: u32, whole: u32| {
+            let from_inside = from.min(whole.saturating_sub(1));
+            (from_inside, from.saturating_add(length).min(whole).saturating_sub(from_inside))
+        };
+        let ((x, width), (y, height)) =
+            (within(rect.x, rect.width, self.size.0), within(rect.y, rect.height, self.size.1));
+        let at = Point::new((x / scale) as i32, (y / scale) as i32);
+        let size = Size::new((width / scale).max(4), (height / scale).max(4));
         let frame = Rectangle::new(at, size);
         let drawn = frame
             .into_styled(PrimitiveStyle::with_stroke(BinaryColor::Off, 3))
@@ -48,8 +55,10 @@ impl<'a, 'b> Canvas<'a, 'b> {
             .build();
         let above = at.y - 20;
         let y = if above >= 0 { above } else { at.y + 3 };
-        let drawn =
-            drawn.and_then(|()| Text::with_baseline(text, Point::new(at.x, y), style, Baseline::Top).draw(self));
+        // Moved to the left where the line would leave the picture.
+        let most = self.size().width as i32 - 10 * text.chars().count() as i32;
+        let begin = Point::new(at.x.min(most).max(0), y);
+        let drawn = drawn.and_then(|()| Text::with_baseline(text, begin, style, Baseline::Top).draw(self));
         match drawn {
             Ok(_) => {}
             Err(never) => match never {},

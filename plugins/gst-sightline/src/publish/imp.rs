@@ -6,7 +6,10 @@ use contract::Timestamp;
 use gstreamer::{self as gst, glib, prelude::*, subclass::prelude::*};
 use gstreamer_base::{BaseTransform, subclass::prelude::*};
 
-use super::{record::Writer, sink::Sink};
+use super::{
+    record::Writer,
+    sink::{Access, Sink},
+};
 use crate::meta;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -18,6 +21,7 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 struct Settings {
     location: Option<String>,
     mqtt_url: Option<String>,
+    access: Access,
     prefix: String,
     site: String,
     gateway: String,
@@ -28,7 +32,7 @@ impl Default for Settings {
     fn default() -> Self {
         let prefix = contract::topic::DEFAULT_PREFIX.to_owned();
         let (site, gateway, camera) = ("home".into(), "gstreamer".into(), "camera".into());
-        Self { location: None, mqtt_url: None, prefix, site, gateway, camera }
+        Self { location: None, mqtt_url: None, access: Access::default(), prefix, site, gateway, camera }
     }
 }
 
@@ -39,6 +43,8 @@ struct State {
     prefix: String,
     pictures: u64,
     lost: u64,
+    /// People were told that records are dropped.
+    away: bool,
 }
 
 /// The element.
@@ -69,6 +75,15 @@ impl ObjectImpl for Publish {
             vec![
                 text("location", "A file to whose end records are written, one JSON document a line", None),
                 text("mqtt-url", "A broker, as in mqtt://127.0.0.1:1883; records go to the live topics", None),
+                text("username", "The user name that the broker asks for", None),
+                text("password", "Its password; env:NAME takes it from the environment, file:PATH from a file", None),
+                text(
+                    "ca",
+                    "PEM file of the authority that signed the broker's certificate, for mqtts; else the system's",
+                    None,
+                ),
+                text("cert", "PEM file of the client certificate, where the broker asks for one", None),
+                text("key", "PEM file of the client certificate's key", None),
                 text("prefix", "What the topics begin with", Some(&usual.prefix)),
                 text("site", "The site that records name", Some(&usual.site)),
                 text("gateway", "The gateway that records name", Some(&usual.gateway)),
@@ -85,6 +100,11 @@ impl ObjectImpl for Publish {
         match spec.name() {
             "location" => settings.location = text,
             "mqtt-url" => settings.mqtt_url = text,
+            "username" => settings.access.username = text,
+            "password" => settings.access.password = text,
+            "ca" => settings.access.ca = text,
+            "cert" => settings.access.cert = text,
+            "key" => settings.access.key = text,
             "prefix" => settings.prefix = text.unwrap_or(usual.prefix),
             "site" => settings.site = text.unwrap_or(usual.site),
             "gateway" => settings.gateway = text.unwrap_or(usual.gateway),
@@ -97,6 +117,12 @@ impl ObjectImpl for Publish {
         match spec.name() {
             "location" => settings.location.to_value(),
             "mqtt-url" => settings.mqtt_url.to_value(),
+            "username" => settings.access.username.to_value(),
+            // Whoever set it knows it; nobody else is told.
+            "password" => settings.access.password.as_ref().map(|_| "***").to_value(),
+            "ca" => settings.access.ca.to_value(),
+            "cert" => settings.access.cert.to_value(),
+            "key" => settings.access.key.to_value(),
             "prefix" => settings.prefix.to_value(),
             "site" => settings.site.to_value(),
             "gateway" => settings.gateway.to_value(),
@@ -137,14 +163,12 @@ impl BaseTransformImpl for Publish {
         let refused = |why: String| gst::error_msg!(gst::ResourceError::OpenWrite, ("{why}"));
         let sink = match (&settings.location, &settings.mqtt_url) {
             (Some(path), None) => Sink::file(path),
-            (None, Some(url)) => {
-                Sink::mqtt(url, &format!("sightlinepublish-{}-{}", settings.camera, std::process::id()))
-            }
+            (None, Some(url)) => Sink::mqtt(url, &client_id(&settings.camera), &settings.access),
             _ => Err("set location (a file) or mqtt-url (a broker), one of them".into()),
         };
         let writer = Writer::new(&settings.site, &settings.gateway, &settings.camera).map_err(refused)?;
         let (sink, prefix) = (sink.map_err(refused)?, settings.prefix);
-        *lock(&self.state) = Some(State { writer, sink, prefix, pictures: 0, lost: 0 });
+        *lock(&self.state) = Some(State { writer, sink, prefix, pictures: 0, lost: 0, away: false });
         Ok(())
     }
 
@@ -160,7 +184,7 @@ impl BaseTransformImpl for Publish {
 
     fn transform_ip_passthrough(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let mut state = lock(&self.state);
-        let Some(State { writer, sink, prefix, pictures, lost }) = &mut *state else {
+        let Some(State { writer, sink, prefix, pictures, lost, away }) = &mut *state else {
             return Err(gst::FlowError::Flushing);
         };
         let counter = *pictures;
@@ -168,15 +192,20 @@ impl BaseTransformImpl for Publish {
         for region in meta::regions(buffer) {
             let Some(written) = writer.write(prefix, &region, counter, captured_at(buffer)) else { continue };
             match (sink.put(written), &*sink) {
-                (Ok(()), _) => {}
+                (Ok(()), _) => *away = false,
                 (Err(why), Sink::File(_)) => {
                     gst::element_imp_error!(self, gst::ResourceError::Write, ("{why}"));
                     return Err(gst::FlowError::Error);
                 }
                 // A broker that is away is no reason to stop the pictures.
                 (Err(why), Sink::Mqtt(..)) => {
-                    if *lost == 0 {
-                        gst::element_imp_warning!(self, gst::ResourceError::Write, ("records are dropped: {why}"));
+                    if !std::mem::replace(away, true) {
+                        let before = format!("{lost} were dropped before");
+                        gst::element_imp_warning!(
+                            self,
+                            gst::ResourceError::Write,
+                            ("records are dropped: {why}; {before}")
+                        );
                     }
                     *lost += 1;
                 }
@@ -184,6 +213,14 @@ impl BaseTransformImpl for Publish {
         }
         Ok(gst::FlowSuccess::Ok)
     }
+}
+
+/// Two sessions of one name would throw each other out: each start has its own.
+fn client_id(camera: &str) -> String {
+    let mut random = [0; 8];
+    // Without random numbers the process still tells most apart.
+    let number = getrandom::fill(&mut random).map_or(std::process::id().into(), |()| u64::from_be_bytes(random));
+    format!("sightlinepublish-{camera}-{number:016x}")
 }
 
 /// By the camera's own clock, where a source has written that down.

@@ -62,7 +62,7 @@ impl Writer {
     ) -> Option<Written> {
         let best = region.found.first()?;
         // What stands in the metadata may come from other elements, with names that are no ids.
-        let region_id: RegionId = region.name.parse().unwrap_or_else(|_| RegionId::full());
+        let region_id = id_of(&region.name);
         let model = best
             .model_digest
             .parse()
@@ -105,9 +105,29 @@ impl Writer {
     }
 }
 
+/// A name as an id: what cannot stand in one becomes `-`.
+fn id_of(name: &str) -> RegionId {
+    let plain = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
+    let text: String = name.to_lowercase().chars().take(63).map(plain).collect();
+    text.trim_start_matches('-').parse().unwrap_or_else(|_| RegionId::full())
+}
+
 /// Since boot; 0 where the system does not say.
 fn monotonic_us() -> u64 {
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
     let seconds: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
     (seconds * 1e6) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::id_of;
+
+    #[test]
+    fn names_of_other_elements_become_ids() {
+        for (name, id) in [("door", "door"), ("Front Door", "front-door"), ("__x", "x"), ("", "full"), ("人", "full")]
+        {
+            assert_eq!(id_of(name).as_str(), id);
+        }
+    }
 }

@@ -14,6 +14,38 @@ use super::record::Written;
 /// How long the end waits for what is on its way.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
+/// How a broker lets us in.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    pub username: Option<String>,
+    pub password: Option<String>,
+    pub ca: Option<String>,
+    pub cert: Option<String>,
+    pub key: Option<String>,
+}
+
+impl Access {
+    fn apply(&self, options: &mut link::Options) -> Result<(), String> {
+        if let Some(username) = &self.username {
+            let password = self.password.as_deref().map(secret).transpose()?;
+            options.credentials = Some(link::Credentials { username: username.clone(), password });
+        }
+        if options.broker.tls {
+            let path = |text: &Option<String>| text.as_ref().map(Into::into);
+            let tls = daemon::tls::ClientTls { ca: path(&self.ca), cert: path(&self.cert), key: path(&self.key) };
+            let config = daemon::tls::client_config(&tls);
+            options.tls = Some(config.map_err(|error| format!("properties ca, cert and key: {error}"))?);
+        }
+        Ok(())
+    }
+}
+
+/// A password as it is set, or from where it says.
+fn secret(text: &str) -> Result<String, String> {
+    let secret: daemon::config::Secret = text.parse().map_err(|error| format!("property password: {error}"))?;
+    Ok(secret.expose().to_owned())
+}
+
 /// Where they go.
 pub enum Sink {
     /// One JSON document a line.
@@ -38,14 +70,16 @@ impl Sink {
     ///
     /// # Errors
     /// An address that is none.
-    pub fn mqtt(url: &str, client_id: &str) -> Result<Self, String> {
+    pub fn mqtt(url: &str, client_id: &str, access: &Access) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| format!("start a thread: {error}"))?;
         let session = {
             let _inside = runtime.enter();
             // Only the first of a process says which cryptography is used; another one serves as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
-            let options = link::Options::new(url, client_id).map_err(|error| format!("property mqtt-url: {error}"))?;
+            let mut options =
+                link::Options::new(url, client_id).map_err(|error| format!("property mqtt-url: {error}"))?;
+            access.apply(&mut options)?;
             let (session, mut events) =
                 link::connect(options).map_err(|error| format!("property mqtt-url: {error}"))?;
             runtime.spawn(async move { while events.next().await.is_some() {} });
