@@ -9,7 +9,7 @@ export SIGHTLINE_COMMIT := $(shell git describe --always --abbrev=40 --dirty 2>/
 WORKSPACE := --release --workspace --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers build demo test test-gpu bench soak accuracy fmt clean-state rust
+.PHONY: help setup peers build demo test test-gpu bench soak accuracy accuracy-data fmt clean-state rust
 
 help: ## List the targets
 	@echo 'Sightline, from clone to cameras:'
@@ -49,8 +49,16 @@ bench: build ## Benchmarks against peers, interleaved; see docs/benchmarks.md
 soak: build ## Kill, freeze, cut off, fill up: 200 rounds (SOAK_ROUNDS, SOAK_SEED), the simulator, memory; nothing lost
 	@tests/soak/run.sh
 
-accuracy: build ## Preprocessing against Pillow's bilinear: the error, stated
+accuracy: build accuracy-data ## Trainings on real pictures: Fashion-MNIST, MNIST, cut-outs (about 90 minutes; ACCURACY=mnist for one); preprocessing against Pillow
 	@$(CARGO) test $(WORKSPACE) --test pillow -- --nocapture
+	@$(PYTHON) tests/accuracy/accuracy.py $(ACCURACY)
+
+accuracy-data: .sightline/venv/.accuracy
+	@deploy/setup/fetch.sh datasets
+
+.sightline/venv/.accuracy: tests/accuracy/requirements.txt | setup
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 fmt: rust ## Format all code
 	@$(CARGO) fmt --all

