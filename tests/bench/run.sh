@@ -17,7 +17,7 @@ if ! cmp -s tests/bench/peers/requirements.txt "$venv/.ready"; then
 fi
 
 missed=()
-for bench in preprocess engines elements pipeline latency outbox archive arrival gateways backlog memory; do
+for bench in preprocess engines elements pipeline latency outbox archive arrival gateways backlog training memory; do
   say "$bench"
   "target/release/bench-$bench" || missed+=("$bench")
 done

@@ -27,4 +27,5 @@ mod postgres;
 mod regions;
 mod soak;
 mod sources;
+mod teaching;
 mod units;

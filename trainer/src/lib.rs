@@ -5,9 +5,11 @@
 pub mod dataset;
 pub mod evaluate;
 pub mod export;
+pub mod lake;
 pub mod net;
 pub mod onnx;
 pub mod tensors;
 pub mod track;
 pub mod train;
+pub mod transfer;
 pub mod tune;

@@ -10,7 +10,9 @@ use std::{
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use commands::{dataset, evaluate, export, inspect, lake, preprocess, train, tune, variants};
+use commands::{
+    dataset, evaluate, export, inspect, label, lake, pipeline, preprocess, replay, train, transfer, tune, variants,
+};
 
 /// Teach classifiers that Sightline's gateways run: from tensors to a trained, calibrated, exported model package.
 #[derive(Parser)]
@@ -22,12 +24,16 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(pipeline::Options),
+    Label(label::Options),
     Dataset(dataset::Options),
     Preprocess(preprocess::Options),
     Train(train::Options),
+    Transfer(transfer::Options),
     Tune(tune::Options),
     Evaluate(evaluate::Options),
     Export(export::Options),
+    Replay(replay::Options),
     Inspect(Inspect),
     Variants(variants::Options),
     Lake(lake::Options),
@@ -71,10 +77,20 @@ fn main() -> ExitCode {
             daemon::install_crypto();
             lake::run(&options, &mut io::stdout().lock())
         }
+        Command::Run(options) => pipeline::run(&options, &mut io::stdout().lock()),
+        Command::Label(options) => {
+            daemon::install_crypto();
+            label::run(&options, &mut io::stdout().lock())
+        }
+        Command::Replay(options) => {
+            daemon::install_crypto();
+            replay::run(&options, &mut io::stdout().lock())
+        }
         Command::Train(options) => {
             daemon::install_crypto();
             train::run(&options, BUILT_FROM, &mut io::stdout().lock())
         }
+        Command::Transfer(options) => transfer::run(&options, BUILT_FROM, &mut io::stdout().lock()),
         Command::Dataset(options) => dataset::run(&options, &mut io::stdout().lock()),
         Command::Preprocess(options) => preprocess::run(&options, &mut io::stdout().lock()),
         Command::Tune(options) => {

@@ -33,6 +33,7 @@ fn pictures(of: &[(&str, usize, Option<Split>, Option<&str>)]) -> Vec<Found> {
         group: group.map(str::to_owned),
         bytes: Bytes::Here(Arc::new(png(&stripes(*class, 16, &mut dice), 16))),
         taken: None,
+        region: None,
         archived: None,
     };
     of.iter().map(one).collect()

@@ -21,10 +21,11 @@ pub const CROISSANT: &str = "croissant.json";
 /// Columns of `items.parquet`, with their Parquet types. Rows are sorted by `id`.
 ///
 /// `id`: the item, unique in the dataset: a frame's id with its region, or the picture's digest with a number where the same
-/// picture stands twice. `shard`, `offset`, `length`: where the picture's bytes are: a tar of this folder, or an object of the
-/// lake by its key behind `lake:`. `group`: what must not be torn apart by a split: (camera, time block), or the source's own
-/// group. `phash`: the perceptual hash. `input_*`: the model's exact input that the archive holds, if any.
-pub const ITEM_COLUMNS: [(&str, &str); 18] = [
+/// picture stands twice. `shard`, `offset`, `length`: where the picture's bytes are, in a tar of this folder. `group`: what must
+/// not be torn apart by a split: (camera, time block), or the source's own group. `phash`: the perceptual hash, of the region.
+/// `region_*`: the part of the picture that the class is about, in pixels; null for all of it. `input_*`: the exact tensor that
+/// a gateway's model saw, where the archive held it, in a tar of this folder; `input_form` is its form as JSON.
+pub const ITEM_COLUMNS: [(&str, &str); 23] = [
     ("id", "utf8"),
     ("class", "uint16"),
     ("split", "utf8"),
@@ -39,10 +40,15 @@ pub const ITEM_COLUMNS: [(&str, &str); 18] = [
     ("phash", "uint64"),
     ("camera", "utf8, may be null"),
     ("captured_at", "int64 microseconds, may be null"),
+    ("region_x", "uint32, may be null"),
+    ("region_y", "uint32, may be null"),
+    ("region_width", "uint32, may be null"),
+    ("region_height", "uint32, may be null"),
     ("input_shard", "utf8, may be null"),
     ("input_offset", "uint64, may be null"),
     ("input_length", "uint64, may be null"),
-    ("input_spec", "utf8 JSON, may be null"),
+    ("input_sha256", "utf8, may be null"),
+    ("input_form", "utf8 JSON, may be null"),
 ];
 
 /// What a dataset is.

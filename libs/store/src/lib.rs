@@ -7,6 +7,7 @@
 
 mod chance;
 
+pub mod labels;
 pub mod lake_index;
 pub mod objects;
 pub mod tables;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "databases/label_cases.rs"]
+mod label_cases;
 #[path = "databases/lake_cases.rs"]
 mod lake_cases;
 #[path = "databases/postgres.rs"]
@@ -27,6 +29,7 @@ impl Databases {
 async fn all(databases: &Databases) {
     table_cases::all(databases).await;
     lake_cases::all(databases).await;
+    label_cases::all(databases).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -16,7 +16,10 @@ use trainer::dataset::{
     split::Shares,
 };
 
-use super::bar;
+use super::{
+    bar,
+    create::{self, Create},
+};
 
 /// Make datasets and look at them.
 ///
@@ -30,6 +33,7 @@ pub struct Options {
 
 #[derive(Subcommand)]
 enum Command {
+    Create(Create),
     Import(Import),
     Describe(Describe),
     Diff(Diff),
@@ -137,6 +141,10 @@ struct Export {
 /// Does what was asked.
 pub fn run(options: &Options, out: &mut impl io::Write) -> Result<()> {
     match &options.command {
+        Command::Create(options) => {
+            daemon::install_crypto();
+            create::run(options, out)
+        }
         Command::Import(options) => import(options, out),
         Command::Describe(options) => tell(options, out),
         Command::Diff(options) => compare(options, out),

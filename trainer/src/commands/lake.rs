@@ -4,18 +4,14 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use anyhow::{Context, Result};
 use clap::Args;
 use contract::{Kind, Timestamp};
-use serde::{Deserialize, Serialize};
-use store::{
-    lake_index::{Format, LakeIndex, ObjectQuery},
-    objects::{Location, Objects},
-    tables::Tables,
-};
+use serde::Serialize;
+use store::lake_index::{Format, ObjectQuery};
+use trainer::lake::Hub;
 
 /// Say what there is to learn from: rows, pictures and their times in a hub's lake.
 ///
@@ -79,12 +75,8 @@ pub fn run(options: &Options, out: &mut impl io::Write) -> Result<()> {
 }
 
 async fn look(state: &Path) -> Result<Report> {
-    let location = Location::from_state(state).context("has a hub run with this state folder?")?;
-    let shown = location.shown("");
-    let objects = Objects::connect(location)?;
-    objects.check().await.context("is the hub running?")?;
-    let tables = Tables::open(&tables_of(state)?).await?;
-    let index = LakeIndex::open(tables, Timestamp::from_system(SystemTime::now())).await?;
+    let Hub { objects, index, .. } = Hub::open(state).await?;
+    let shown = objects.location().shown("");
     let identity = index.identity().await?;
     let mut kinds: BTreeMap<Kind, Rows> = BTreeMap::new();
     for count in index.counts().await?.into_iter().filter(|c| matches!(c.format, Format::Parquet | Format::Shard)) {
@@ -102,16 +94,4 @@ async fn look(state: &Path) -> Result<Report> {
     }
     index.tables().close().await;
     Ok(Report { lake: identity.lake, incarnation: identity.incarnation, objects: shown, kinds })
-}
-
-/// Where the hub says that its tables are.
-fn tables_of(state: &Path) -> Result<String> {
-    #[derive(Deserialize)]
-    struct Endpoints {
-        tables: String,
-    }
-    let path = state.join("endpoints.json");
-    let json = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    let read: Endpoints = serde_json::from_slice(&json).with_context(|| format!("read {}", path.display()))?;
-    Ok(read.tables)
 }

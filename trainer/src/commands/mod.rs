@@ -1,12 +1,18 @@
 //! The program's commands, each with its options and its words.
 
+pub mod create;
 pub mod dataset;
 pub mod evaluate;
 pub mod export;
 pub mod inspect;
+pub mod label;
 pub mod lake;
+pub mod pipeline;
 pub mod preprocess;
+pub mod replay;
+pub mod select;
 pub mod train;
+pub mod transfer;
 pub mod tune;
 pub mod variants;
 

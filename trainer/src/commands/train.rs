@@ -145,7 +145,8 @@ pub fn run(options: &Options, built_from: Option<&str>, out: &mut impl io::Write
     let trained = trained?;
     let (Some(best), true) = (trained.checkpoint.state.best, first) else { return Ok(()) };
     if options.json {
-        let done = serde_json::json!({ "run": folder, "best": best, "stopped": trained.stopped, "about": about });
+        let parameters = trained.checkpoint.net().parameters();
+        let done = serde_json::json!({ "run": folder, "parameters": parameters, "best": best, "stopped": trained.stopped, "about": about });
         return Ok(writeln!(out, "{done}")?);
     }
     let why = trained.stopped.map(|why| format!(" ({why})")).unwrap_or_default();

@@ -90,7 +90,7 @@ fn luma(dataset: &Dataset) -> Result<[f64; 2], Error> {
 /// A picture at the sheet's size.
 fn tile(dataset: &Dataset, item: &Item, color: Color) -> Result<Vec<u8>, Error> {
     let wrong = |why: String| Error::Changed { path: dataset.folder.join(&item.place.shard), why };
-    let picture = decode_picture(&dataset.picture(item)?, &Limits::default()).map_err(|e| wrong(e.to_string()))?;
+    let picture = decode_picture(&dataset.shown(item)?, &Limits::default()).map_err(|e| wrong(e.to_string()))?;
     let mut preprocessor = Preprocessor::new(Spec { width: TILE, height: TILE, color, layout: Layout::Nhwc });
     let mut tile = vec![0; preprocessor.spec().len()];
     let view = picture.view();

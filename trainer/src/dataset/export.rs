@@ -22,7 +22,7 @@ pub fn folders(dataset: &Dataset, out: &Path, progress: &dyn Fn(u64)) -> Result<
         let folder = out.join(item.split.as_str()).join(class(dataset, item));
         fs::create_dir_all(&folder).map_err(Error::io("write", &folder))?;
         let path = folder.join(format!("{}.{}", file_name(&item.id), end(item)));
-        fs::write(&path, dataset.picture(item)?).map_err(Error::io("write", path))?;
+        fs::write(&path, dataset.shown(item)?).map_err(Error::io("write", path))?;
         progress(1);
     }
     Ok(())
@@ -43,7 +43,7 @@ pub fn webdataset(dataset: &Dataset, out: &Path, progress: &dyn Fn(u64)) -> Resu
             let label = class(dataset, item);
             let facts = serde_json::json!({ "label": label, "id": item.id, "camera": item.camera, "captured_at": item.captured_at });
             let files = [
-                (format!("{key}.{}", end(item)), dataset.picture(item)?),
+                (format!("{key}.{}", end(item)), dataset.shown(item)?),
                 (format!("{key}.cls"), item.class.to_string().into_bytes()),
                 (format!("{key}.json"), facts.to_string().into_bytes()),
             ];
@@ -62,8 +62,9 @@ fn class(dataset: &Dataset, item: &Item) -> String {
     dataset.manifest.classes.get(usize::from(item.class)).map(|class| file_name(class)).unwrap_or_default()
 }
 
+/// A part of a picture becomes one of its own, without loss.
 fn end(item: &Item) -> &'static str {
-    if item.media_type == "image/jpeg" { "jpg" } else { "png" }
+    if item.media_type == "image/jpeg" && item.region.is_none() { "jpg" } else { "png" }
 }
 
 /// A name that is one part of a path, and holds no dot, which WebDataset would take for an end.

@@ -14,7 +14,9 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
-use super::{Error, Item, Place};
+use vision::Rect;
+
+use super::{Error, Input, Item, Place};
 
 /// As Parquet.
 ///
@@ -29,7 +31,11 @@ pub fn write(items: &[Item]) -> Result<Vec<u8>, ArrowError> {
     let long = |of: &dyn Fn(&Item) -> u64| -> ArrayRef { Arc::new(items.iter().map(of).collect::<UInt64Array>()) };
     let side = |of: &dyn Fn(&Item) -> u32| -> ArrayRef { Arc::new(items.iter().map(of).collect::<UInt32Array>()) };
     let input = |of: &dyn Fn(&Place) -> u64| -> ArrayRef {
-        Arc::new(items.iter().map(|item| item.input.as_ref().map(|(place, _)| of(place))).collect::<UInt64Array>())
+        Arc::new(items.iter().map(|item| item.input.as_ref().map(|input| of(&input.place))).collect::<UInt64Array>())
+    };
+    let input_text = |of: &dyn Fn(&Input) -> String| maybe(&|item: &Item| item.input.as_ref().map(of));
+    let region = |of: &dyn Fn(Rect) -> u32| -> ArrayRef {
+        Arc::new(items.iter().map(|item| item.region.map(of)).collect::<UInt32Array>())
     };
     let class: ArrayRef = Arc::new(items.iter().map(|item| item.class).collect::<UInt16Array>());
     let captured: ArrayRef = Arc::new(items.iter().map(|item| item.captured_at).collect::<Int64Array>());
@@ -50,10 +56,15 @@ pub fn write(items: &[Item]) -> Result<Vec<u8>, ArrowError> {
     let optional = [
         ("camera", maybe(&|item| item.camera.clone())),
         ("captured_at", captured),
-        ("input_shard", maybe(&|item| item.input.as_ref().map(|(place, _)| place.shard.clone()))),
+        ("region_x", region(&|region| region.x)),
+        ("region_y", region(&|region| region.y)),
+        ("region_width", region(&|region| region.width)),
+        ("region_height", region(&|region| region.height)),
+        ("input_shard", input_text(&|input| input.place.shard.clone())),
         ("input_offset", input(&|place| place.offset)),
         ("input_length", input(&|place| place.length)),
-        ("input_spec", maybe(&|item| item.input.as_ref().map(|(_, spec)| spec.clone()))),
+        ("input_sha256", input_text(&|input| input.sha256.to_string())),
+        ("input_form", input_text(&|input| input.form.clone())),
     ];
     let required = required.into_iter().map(|(name, array)| (name, array, false));
     let optional = optional.into_iter().map(|(name, array)| (name, array, true));
@@ -98,23 +109,38 @@ fn rows(batch: &RecordBatch, items: &mut Vec<Item>) -> Result<(), String> {
     let captured = column("captured_at")?.as_primitive_opt::<Int64Type>().ok_or("`captured_at` is no int64")?;
     let [id, split, group, shard] = [text("id")?, text("split")?, text("group")?, text("shard")?];
     let [sha256, media, camera] = [text("sha256")?, text("media_type")?, text("camera")?];
-    let [input_shard, input_spec] = [text("input_shard")?, text("input_spec")?];
+    let [input_shard, input_sha256, input_form] = [text("input_shard")?, text("input_sha256")?, text("input_form")?];
+    let [x, y] = [side("region_x")?, side("region_y")?];
+    let [region_width, region_height] = [side("region_width")?, side("region_height")?];
     let [offset, length, phash] = [long("offset")?, long("length")?, long("phash")?];
     let [input_offset, input_length] = [long("input_offset")?, long("input_length")?];
     let [width, height] = [side("width")?, side("height")?];
     for row in 0..batch.num_rows() {
-        let input = (!input_shard.is_null(row)).then(|| {
+        let digest = |column: &StringArray, name: &str| -> Result<contract::Digest, String> {
+            column.value(row).parse().map_err(|_| format!("row {row}: `{name}` is no digest"))
+        };
+        let input = if input_shard.is_null(row) {
+            None
+        } else {
             let shard = input_shard.value(row).to_owned();
             let place = Place { shard, offset: input_offset.value(row), length: input_length.value(row) };
-            (place, input_spec.value(row).to_owned())
-        });
+            let sha256 = digest(input_sha256, "input_sha256")?;
+            Some(Input { place, sha256, form: input_form.value(row).into() })
+        };
+        let rect = || Rect {
+            x: x.value(row),
+            y: y.value(row),
+            width: region_width.value(row),
+            height: region_height.value(row),
+        };
         items.push(Item {
             id: id.value(row).into(),
             class: class.value(row),
             split: split.value(row).parse().map_err(|error: contract::dataset::UnknownSplit| error.to_string())?,
             group: group.value(row).into(),
             place: Place { shard: shard.value(row).into(), offset: offset.value(row), length: length.value(row) },
-            sha256: sha256.value(row).parse().map_err(|_| format!("row {row}: `sha256` is no digest"))?,
+            region: (!x.is_null(row)).then(rect),
+            sha256: digest(sha256, "sha256")?,
             media_type: media.value(row).into(),
             width: width.value(row),
             height: height.value(row),

@@ -15,10 +15,10 @@ use contract::{
 };
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
-use vision::{Limits, Preprocessor, Spec, decode_picture, jpeg::is_jpeg};
+use vision::{Limits, Preprocessor, Rect, Spec, decode_picture, jpeg::is_jpeg};
 
 use super::{
-    Archived, Bytes, Error, Found, Item, Place, croissant, dedupe, items, phash,
+    Archived, Bytes, Error, Found, Input, Item, Place, croissant, dedupe, items, phash,
     split::{Shares, by_groups, stratified},
     tar::{Counted, add},
 };
@@ -138,7 +138,9 @@ fn look(found: Vec<Found>, progress: &(dyn Fn(u64) + Sync)) -> (Vec<Seen>, Vec<(
                     let picture = decode_picture(&bytes, &Limits::default()).map_err(|error| error.to_string())?;
                     let mut luma = [0u8; phash::SIDE * phash::SIDE];
                     let view = picture.view();
-                    preprocessor.run(&view, view.rect(), &mut luma).map_err(|error| error.to_string())?;
+                    preprocessor
+                        .run(&view, found.region.unwrap_or_else(|| view.rect()), &mut luma)
+                        .map_err(|error| error.to_string())?;
                     let media_type = if is_jpeg(&bytes) { "image/jpeg" } else { "image/png" };
                     let size = [picture.width(), picture.height()];
                     Ok((Digest(Sha256::digest(&bytes).into()), phash::phash(&luma), size, media_type))
@@ -162,11 +164,12 @@ fn look(found: Vec<Found>, progress: &(dyn Fn(u64) + Sync)) -> (Vec<Seen>, Vec<(
 
 /// Without pictures that stand under several classes: nobody knows which is right.
 fn agreeing(seen: Vec<Seen>) -> Vec<Seen> {
-    let mut classes: HashMap<Digest, BTreeSet<String>> = HashMap::new();
+    let shown = |one: &Seen| (one.sha256, one.found.region.map(|Rect { x, y, width, height }| [x, y, width, height]));
+    let mut classes: HashMap<_, BTreeSet<String>> = HashMap::new();
     for one in &seen {
-        classes.entry(one.sha256).or_default().extend(one.found.class.clone());
+        classes.entry(shown(one)).or_default().extend(one.found.class.clone());
     }
-    seen.into_iter().filter(|one| classes[&one.sha256].len() == 1).collect()
+    seen.into_iter().filter(|one| classes[&shown(one)].len() == 1).collect()
 }
 
 /// Held-out pictures come first, so that of two near-identical ones the training one is dropped.
@@ -260,6 +263,7 @@ fn arranged(seen: &[Seen], splits: &[Split], classes: &[Arc<str>]) -> Vec<(Item,
             split: *split,
             group: one.found.group.clone().unwrap_or_else(|| id.clone()),
             place: Place { shard: String::new(), offset: 0, length: 0 },
+            region: one.found.region,
             sha256: one.sha256,
             media_type: one.media_type.into(),
             width: one.size[0],
@@ -267,7 +271,7 @@ fn arranged(seen: &[Seen], splits: &[Split], classes: &[Arc<str>]) -> Vec<(Item,
             phash: one.phash,
             camera: one.found.taken.as_ref().map(|(camera, _)| camera.clone()),
             captured_at: one.found.taken.as_ref().map(|(_, at)| *at),
-            input: one.found.archived.as_ref().and_then(|archived| archived.input.clone()),
+            input: None,
             id,
         };
         all.push((item, at));
@@ -350,7 +354,7 @@ pub fn hash_name(digest: Digest) -> String {
     digest.to_string().replace("sha256:", "")
 }
 
-/// Writes the pictures that the lake does not hold, in the order of their items; gives the shards' digests.
+/// Writes pictures and inputs in the order of their items; gives the shards' digests.
 fn shards(
     items: &mut [(Item, usize)],
     seen: &[Seen],
@@ -361,10 +365,6 @@ fn shards(
     let mut names = Vec::new();
     for (item, at) in items {
         let found = &seen[*at].found;
-        if let Some(archived) = &found.archived {
-            item.place = archived.picture.clone();
-            continue;
-        }
         let bytes = bytes(&found.bytes, &found.name, item.sha256)?;
         let (name, builder) = match &mut open {
             Some(open) => open,
@@ -380,6 +380,15 @@ fn shards(
         let path = folder.join(&*name);
         let offset = add(builder, &format!("{}.{end}", item.id), &bytes).map_err(Error::io("write", &path))?;
         item.place = Place { shard: name.clone(), offset, length: bytes.len() as u64 };
+        if let Some((bytes, form)) = found.archived.as_ref().and_then(|archived| archived.input.as_ref()) {
+            let bytes = bytes.read().map_err(Error::io("read", &found.name))?;
+            let offset = add(builder, &format!("{}.u8", item.id), &bytes).map_err(Error::io("write", &path))?;
+            item.input = Some(Input {
+                place: Place { shard: name.clone(), offset, length: bytes.len() as u64 },
+                sha256: Digest(Sha256::digest(&bytes).into()),
+                form: serde_json::to_string(form).unwrap_or_default(), // numbers and names
+            });
+        }
         progress(1);
         if builder.get_ref().written >= SHARD_BYTES {
             close(open.take(), folder)?;

@@ -4,6 +4,7 @@
 //! used, drops near-identical ones, shares the rest out and writes the folder; [`open`] reads it again.
 
 pub mod croissant;
+pub mod crop;
 pub mod dedupe;
 pub mod describe;
 pub mod diff;
@@ -19,6 +20,10 @@ mod tar;
 use std::{fs, io, path::PathBuf, sync::Arc};
 
 use contract::{Digest, dataset::Split};
+use sha2::{Digest as _, Sha256};
+use vision::Rect;
+
+use crate::tensors::Form;
 
 pub use make::{Made, Order, make};
 pub use open::Dataset;
@@ -36,6 +41,8 @@ pub struct Item {
     pub group: String,
     /// Where the picture's bytes are.
     pub place: Place,
+    /// The part of the picture that the class is about; all of it where there is none.
+    pub region: Option<Rect>,
     /// Of the picture's bytes.
     pub sha256: Digest,
     /// `image/jpeg` or `image/png`.
@@ -50,14 +57,43 @@ pub struct Item {
     pub camera: Option<String>,
     /// Microseconds since 1970 at which the picture was taken, where that is known.
     pub captured_at: Option<i64>,
-    /// The model's exact input that the archive holds, with its form as JSON.
-    pub input: Option<(Place, String)>,
+    /// The model's exact input that the archive held.
+    pub input: Option<Input>,
+}
+
+impl Item {
+    /// Names what a tensor is made of: the same gives the same tensor.
+    pub fn source(&self) -> Digest {
+        if self.region.is_none() && self.input.is_none() {
+            return self.sha256;
+        }
+        let mut hasher = Sha256::new_with_prefix(self.sha256.0);
+        if let Some(Rect { x, y, width, height }) = self.region {
+            [x, y, width, height].into_iter().for_each(|side| hasher.update(side.to_le_bytes()));
+        }
+        if let Some(input) = &self.input {
+            hasher.update(input.sha256.0);
+            hasher.update(&input.form);
+        }
+        Digest(hasher.finalize().into())
+    }
+}
+
+/// A tensor that a gateway made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Where its bytes are.
+    pub place: Place,
+    /// Of its bytes.
+    pub sha256: Digest,
+    /// Its form ([`crate::tensors::Form`]) as JSON.
+    pub form: String,
 }
 
 /// Where bytes are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// A file of the dataset's folder, or an object of the lake behind `lake:`.
+    /// A file of the dataset's folder.
     pub shard: String,
     /// The first byte.
     pub offset: u64,
@@ -80,19 +116,19 @@ pub struct Found {
     pub bytes: Bytes,
     /// The camera and the time, where they are known.
     pub taken: Option<(String, i64)>,
-    /// Where the lake holds it, and its exact input.
+    /// The part of it that the class is about; all of it where there is none.
+    pub region: Option<Rect>,
+    /// What the lake knows of it.
     pub archived: Option<Archived>,
 }
 
-/// Where the lake holds a picture.
+/// What the lake knows of a picture.
 #[derive(Clone, Debug)]
 pub struct Archived {
-    /// The item's name: a frame's id with its region.
+    /// The item's name: a frame's id, `@`, the region.
     pub id: String,
-    /// The picture.
-    pub picture: Place,
-    /// The model's exact input, with its form as JSON.
-    pub input: Option<(Place, String)>,
+    /// The model's exact input, where it was kept: its bytes, and its form.
+    pub input: Option<(Bytes, Form)>,
 }
 
 /// Where a found picture's bytes are.
@@ -106,6 +142,8 @@ pub enum Bytes {
     Gray(Arc<Vec<u8>>, usize, [u32; 2]),
     /// Themselves.
     Here(Arc<Vec<u8>>),
+    /// A part of a file, compressed with zstd: its place, and how many bytes it becomes.
+    Zstd(PathBuf, u64, u64, usize),
 }
 
 impl Bytes {
@@ -124,24 +162,16 @@ impl Bytes {
             }
             Self::Gray(all, from, [width, height]) => {
                 let length = *width as usize * *height as usize;
-                gray_png(&all[*from..*from + length], *width, *height).map_err(io::Error::other)
+                crop::png(&all[*from..*from + length], [*width, *height], png::ColorType::Grayscale)
+                    .map_err(io::Error::other)
             }
             Self::Here(bytes) => Ok(bytes.to_vec()),
+            Self::Zstd(path, offset, length, becomes) => {
+                let packed = Self::Part(path.clone(), *offset, *length).read()?;
+                zstd::bulk::decompress(&packed, *becomes)
+            }
         }
     }
-}
-
-/// Luma as a PNG, the same bytes each time.
-fn gray_png(luma: &[u8], width: u32, height: u32) -> Result<Vec<u8>, png::EncodingError> {
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, width, height);
-    encoder.set_color(png::ColorType::Grayscale);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_compression(png::Compression::Fast);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(luma)?;
-    writer.finish()?;
-    Ok(bytes)
 }
 
 /// A dataset cannot be made or read.
@@ -194,14 +224,6 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What differs.
-        why: String,
-    },
-    /// The lake.
-    #[error("read `{shard}` from the lake: {why}")]
-    Lake {
-        /// The object.
-        shard: String,
-        /// Why.
         why: String,
     },
 }

@@ -15,22 +15,12 @@ use contract::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Error, Item, Place, items,
+    Error, Input, Item, Place,
+    crop::crop,
+    items,
     make::{digest, hash_name},
 };
 use crate::tensors::{Form, Loaded, Pictures};
-
-/// Begins the name of an object in the lake.
-pub const LAKE: &str = "lake:";
-
-/// Brings objects of a lake.
-pub trait Lake: Send + Sync {
-    /// Where the object lies on this machine now.
-    ///
-    /// # Errors
-    /// Why it cannot be brought.
-    fn bring(&self, key: &str) -> Result<PathBuf, String>;
-}
 
 /// An opened dataset.
 pub struct Dataset {
@@ -42,7 +32,6 @@ pub struct Dataset {
     pub manifest: DatasetManifest,
     /// Its items, by id.
     pub items: Vec<Item>,
-    lake: Option<Box<dyn Lake>>,
     files: Mutex<HashMap<String, std::sync::Arc<File>>>,
 }
 
@@ -69,19 +58,7 @@ impl Dataset {
             return Err(Error::Changed { path, why: "its digest is another one".into() });
         }
         let items = items::read(&path, table.into())?;
-        Ok(Self { digest: found, folder: folder.into(), manifest, items, lake: None, files: Mutex::default() })
-    }
-
-    /// With a lake behind it, for items that lie there.
-    #[must_use]
-    pub fn with_lake(mut self, lake: Box<dyn Lake>) -> Self {
-        self.lake = Some(lake);
-        self
-    }
-
-    /// Whether some of its pictures lie in a lake.
-    pub fn needs_lake(&self) -> bool {
-        self.items.iter().any(|item| item.place.shard.starts_with(LAKE))
+        Ok(Self { digest: found, folder: folder.into(), manifest, items, files: Mutex::default() })
     }
 
     /// Holds every file against its digest.
@@ -111,6 +88,32 @@ impl Dataset {
         Err(Error::Changed { path: self.folder.join(&item.place.shard), why })
     }
 
+    /// What an item's class is about: the picture, or its region as PNG.
+    ///
+    /// # Errors
+    /// It cannot be read, is another one, or has no such region.
+    pub fn shown(&self, item: &Item) -> Result<Vec<u8>, Error> {
+        let bytes = self.picture(item)?;
+        let Some(region) = item.region else { return Ok(bytes) };
+        crop(&bytes, region).map_err(|why| Error::Changed {
+            path: self.folder.join(&item.place.shard),
+            why: format!("`{}`: {why}", item.id),
+        })
+    }
+
+    /// A tensor that a gateway made.
+    ///
+    /// # Errors
+    /// It cannot be read, or is another one.
+    pub fn input(&self, input: &Input) -> Result<Vec<u8>, Error> {
+        let bytes = self.bytes(&input.place)?;
+        if Digest(Sha256::digest(&bytes).into()) == input.sha256 {
+            return Ok(bytes);
+        }
+        let why = format!("the input at byte {} has another digest", input.place.offset);
+        Err(Error::Changed { path: self.folder.join(&input.place.shard), why })
+    }
+
     /// Bytes of a shard.
     ///
     /// # Errors
@@ -126,14 +129,7 @@ impl Dataset {
         if let Some(file) = self.files.lock().unwrap_or_else(PoisonError::into_inner).get(shard) {
             return Ok(file.clone());
         }
-        let path = match (shard.strip_prefix(LAKE), &self.lake) {
-            (None, _) => self.folder.join(shard),
-            (Some(key), Some(lake)) => lake.bring(key).map_err(|why| Error::Lake { shard: key.into(), why })?,
-            (Some(key), None) => {
-                let why = "this dataset lies in a lake: name the hub's state folder by --state".into();
-                return Err(Error::Lake { shard: key.into(), why });
-            }
-        };
+        let path = self.folder.join(shard);
         let file = std::sync::Arc::new(File::open(&path).map_err(Error::io("read", path))?);
         self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(shard.into(), file.clone());
         Ok(file)
@@ -147,16 +143,16 @@ impl Pictures for Dataset {
 
     fn about(&self, number: usize) -> (&str, u16, Split, Digest) {
         let item = &self.items[number];
-        (&item.id, item.class, item.split, item.sha256)
+        (&item.id, item.class, item.split, item.source())
     }
 
     fn load(&self, number: usize, form: Form) -> Result<Loaded, String> {
         let item = &self.items[number];
-        if let Some((place, spec)) = &item.input
-            && serde_json::from_str::<Form>(spec).is_ok_and(|made| made == form)
+        if let Some(input) = &item.input
+            && serde_json::from_str::<Form>(&input.form).is_ok_and(|made| made == form)
         {
-            return self.bytes(place).map(Loaded::Input).map_err(|error| error.to_string());
+            return self.input(input).map(Loaded::Input).map_err(|error| error.to_string());
         }
-        self.picture(item).map(Loaded::Picture).map_err(|error| error.to_string())
+        self.picture(item).map(|bytes| Loaded::Picture(bytes, item.region)).map_err(|error| error.to_string())
     }
 }

@@ -108,11 +108,13 @@ fn tensor(dataset: &Dataset, at: usize, preprocessor: &mut Preprocessor) -> Resu
     match dataset.load(at, form).map_err(&failed)? {
         Loaded::Input(bytes) if bytes.len() == spec.len() && spec == form.spec() => Ok(bytes),
         Loaded::Input(_) => Err(failed("its archived input is of another form".into())),
-        Loaded::Picture(bytes) => {
+        Loaded::Picture(bytes, region) => {
             let picture = decode_picture(&bytes, &Limits::default()).map_err(|error| failed(error.to_string()))?;
             let mut tensor = vec![0; spec.len()];
             let view = picture.view();
-            preprocessor.run(&view, view.rect(), &mut tensor).map_err(|error| failed(error.to_string()))?;
+            preprocessor
+                .run(&view, region.unwrap_or_else(|| view.rect()), &mut tensor)
+                .map_err(|error| failed(error.to_string()))?;
             Ok(tensor)
         }
     }

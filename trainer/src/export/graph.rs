@@ -128,7 +128,7 @@ impl Writing<'_> {
 
 impl Exported {
     /// What stands in the file's own metadata.
-    pub(super) fn metadata(&self) -> Vec<(String, String)> {
+    pub(crate) fn metadata(&self) -> Vec<(String, String)> {
         let texts = [
             ("classes", serde_json::to_string(&self.classes).unwrap_or_default()),
             ("commit", self.commit.clone().unwrap_or_default()),

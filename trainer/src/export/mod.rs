@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use contract::Digest;
 
 pub use package::{Parity, export};
+pub(crate) use package::{compare, log_softmax, write};
 
 use crate::train::Checkpoint;
 

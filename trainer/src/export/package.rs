@@ -63,7 +63,10 @@ pub fn export(
     fs::create_dir_all(parent).map_err(failed)?;
     let scratch = tempfile::Builder::new().prefix(".export-").tempdir_in(parent).map_err(failed)?;
     let expected = expected(checkpoint, exported.temperature, inputs);
-    let digest = write(checkpoint, exported, inputs, &expected, scratch.path())?;
+    let net = checkpoint.net();
+    let model = graph(&net, &checkpoint.best, &checkpoint.state.normal, exported.temperature, exported.metadata());
+    let input = model_input(super::input(checkpoint), exported.preprocess);
+    let digest = write(&model.encode_to_vec(), input, exported, inputs, &expected, scratch.path())?;
     let parity = compare(&Package::open(scratch.path())?, inputs, &expected, library)?;
     fs::rename(scratch.keep(), out).map_err(|source| Error::Write { path: out.into(), source })?;
     Ok((digest, parity))
@@ -87,7 +90,8 @@ fn expected(checkpoint: &Checkpoint, temperature: f32, inputs: &[Vec<u8>]) -> Ve
     logits.chunks_exact(net.classes).map(|row| log_softmax(row, temperature)).collect()
 }
 
-fn log_softmax(row: &[f32], temperature: f32) -> Vec<f32> {
+/// Log-probabilities of logits that are divided by a temperature.
+pub(crate) fn log_softmax(row: &[f32], temperature: f32) -> Vec<f32> {
     let row: Vec<f32> = row.iter().map(|value| value / temperature).collect();
     let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum = most + row.iter().map(|value| (value - most).exp()).sum::<f32>().ln();
@@ -95,8 +99,9 @@ fn log_softmax(row: &[f32], temperature: f32) -> Vec<f32> {
 }
 
 /// The package's files; gives its digest.
-fn write(
-    checkpoint: &Checkpoint,
+pub(crate) fn write(
+    model: &[u8],
+    input: ModelInput,
     exported: &Exported,
     inputs: &[Vec<u8>],
     expected: &[Vec<f32>],
@@ -110,9 +115,7 @@ fn write(
         files.insert(name.to_owned(), Digest(Sha256::digest(bytes).into()));
         Ok::<_, Error>(())
     };
-    let model =
-        graph(&checkpoint.net(), &checkpoint.best, &checkpoint.state.normal, exported.temperature, exported.metadata());
-    put("model.onnx", &model.encode_to_vec())?;
+    put("model.onnx", model)?;
     let mut golden = Golden { tolerance: TOLERANCE, rows: Vec::new() };
     for (at, (input, expected)) in inputs.iter().zip(expected).take(GOLDEN).enumerate() {
         let name = format!("golden/{at}.u8");
@@ -121,7 +124,7 @@ fn write(
         golden.rows.push(GoldenRow { input: name, probabilities });
     }
     put("golden.json", &json(&golden))?;
-    let document = json(&manifest(checkpoint, exported, files));
+    let document = json(&manifest(input, exported, files));
     let path = folder.join(MANIFEST);
     fs::write(&path, &document).map_err(|source| Error::Write { path, source })?;
     Ok(Digest(Sha256::digest(&document).into()))
@@ -131,23 +134,26 @@ fn json(document: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec_pretty(document).unwrap_or_default() // our documents have text keys and finite numbers alone
 }
 
-fn manifest(checkpoint: &Checkpoint, exported: &Exported, files: BTreeMap<String, Digest>) -> ModelManifest {
-    let [width, height, channels] = super::input(checkpoint).map(|axis| axis as u32);
+fn model_input([width, height, channels]: [usize; 3], preprocess: u16) -> ModelInput {
+    ModelInput {
+        name: INPUT.into(),
+        width: width as u32,
+        height: height as u32,
+        color: if channels == 1 { Color::Gray } else { Color::Rgb },
+        layout: Layout::Nhwc,
+        dtype: Dtype::Uint8,
+        preprocess: Preprocess { version: preprocess, filter: Filter::Triangle },
+        normalize: None,
+    }
+}
+
+fn manifest(input: ModelInput, exported: &Exported, files: BTreeMap<String, Digest>) -> ModelManifest {
     ModelManifest {
         schema: contract::SCHEMA,
         id: exported.id.clone(),
         version: Arc::from(&*exported.version),
         files,
-        input: ModelInput {
-            name: INPUT.into(),
-            width,
-            height,
-            color: if channels == 1 { Color::Gray } else { Color::Rgb },
-            layout: Layout::Nhwc,
-            dtype: Dtype::Uint8,
-            preprocess: Preprocess { version: exported.preprocess, filter: Filter::Triangle },
-            normalize: None,
-        },
+        input,
         output: ModelOutput { name: OUTPUT.into(), form: OutputForm::Logits },
         classes: exported.classes.clone(),
         thresholds: exported.thresholds.clone(),
@@ -161,7 +167,7 @@ fn manifest(checkpoint: &Checkpoint, exported: &Exported, files: BTreeMap<String
 }
 
 /// Runs the package, and its golden rows as a gateway does when it loads it.
-fn compare(
+pub(crate) fn compare(
     package: &Package,
     inputs: &[Vec<u8>],
     expected: &[Vec<f32>],

@@ -1,7 +1,7 @@
 //! Puts a graph together, node by node.
 
 use super::message::{
-    Attribute, Dim, Entry, Graph, Length, Model, Node, OperatorSet, Shape, Tensor, TensorType, Type, Value,
+    Attribute, Dim, Graph, Length, Model, Node, OperatorSet, Shape, Tensor, TensorType, Type, Value, entries,
 };
 
 /// `TensorProto.DataType.FLOAT`.
@@ -81,6 +81,11 @@ impl Builder {
         });
     }
 
+    /// The graph, for a model that is there.
+    pub fn into_graph(self) -> Graph {
+        self.graph
+    }
+
     /// The model.
     pub fn finish(self, metadata: impl IntoIterator<Item = (String, String)>) -> Model {
         Model {
@@ -89,7 +94,7 @@ impl Builder {
             producer_version: env!("CARGO_PKG_VERSION").into(),
             graph: Some(self.graph),
             opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
-            metadata_props: metadata.into_iter().map(|(key, value)| Entry { key, value }).collect(),
+            metadata_props: entries(metadata),
             ..Model::default()
         }
     }

@@ -57,6 +57,11 @@ pub struct Entry {
     pub value: String,
 }
 
+/// Free words of a model.
+pub fn entries(words: impl IntoIterator<Item = (String, String)>) -> Vec<Entry> {
+    words.into_iter().map(|(key, value)| Entry { key, value }).collect()
+}
+
 /// Nodes in an order in which they can be computed.
 #[derive(Clone, PartialEq, Message)]
 pub struct Graph {

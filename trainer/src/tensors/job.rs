@@ -16,7 +16,7 @@ use std::{
 use contract::{Digest, dataset::Split};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
-use vision::{Limits, Preprocessor, decode_picture};
+use vision::{Limits, Preprocessor, Rect, decode_picture};
 
 use super::{Error, Form, From, INDEX, Index, Row, SHARD, Shard, Store};
 use crate::train::{Tensors as _, checkpoint::replace};
@@ -26,8 +26,8 @@ use crate::train::{Tensors as _, checkpoint::replace};
 pub enum Loaded {
     /// The archive holds the tensor itself, made with the preprocessing that is asked for.
     Input(Vec<u8>),
-    /// A picture, encoded.
-    Picture(Vec<u8>),
+    /// A picture, encoded, and the part of it that counts; all of it where there is none.
+    Picture(Vec<u8>, Option<Rect>),
 }
 
 /// A dataset's items, in its order.
@@ -201,10 +201,12 @@ impl Job<'_> {
             Loaded::Input(bytes) => {
                 Err(format!("its archived input has {} bytes, {} are right", bytes.len(), tensor.len()))
             }
-            Loaded::Picture(bytes) => {
+            Loaded::Picture(bytes, region) => {
                 let picture = decode_picture(&bytes, &Limits::default()).map_err(|error| error.to_string())?;
                 let view = picture.view();
-                preprocessor.run(&view, view.rect(), tensor).map_err(|error| error.to_string())?;
+                preprocessor
+                    .run(&view, region.unwrap_or_else(|| view.rect()), tensor)
+                    .map_err(|error| error.to_string())?;
                 Ok(From::Picture)
             }
         }

@@ -39,6 +39,7 @@ pub fn find(list: &Path, options: &Options) -> Result<Vec<Found>, Error> {
             group: groups.and_then(field).map(str::to_owned),
             bytes: Bytes::File(file),
             taken: None,
+            region: None,
             archived: None,
         });
     }

@@ -49,6 +49,7 @@ fn pictures(
                 group: None,
                 bytes: Bytes::File(path),
                 taken: None,
+                region: None,
                 archived: None,
             });
         }

@@ -68,6 +68,7 @@ fn pair(pictures: &Path, labels: &Path, begin: &str, split: Split, options: &Opt
             group: None,
             bytes: Bytes::Gray(bytes.clone(), begins + at * length, [width, height]),
             taken: None,
+            region: None,
             archived: None,
         })
     };

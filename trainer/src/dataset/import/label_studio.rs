@@ -57,6 +57,7 @@ pub fn find(list: &Path, options: &Options) -> Result<Vec<Found>, Error> {
             group: None,
             bytes: Bytes::File(file),
             taken: None,
+            region: None,
             archived: None,
         });
     }

@@ -64,7 +64,7 @@ fn read(path: &Path) -> Result<Vec<Found>, Error> {
     let split = begins.split(['-', '_', '.']).next().and_then(split);
     let made = samples.into_iter().filter_map(|(key, sample)| {
         let (name, class, bytes) = (format!("{begins}/{key}"), sample.class, sample.picture?);
-        Some(Found { name, class, split, group: None, bytes, taken: None, archived: None })
+        Some(Found { name, class, split, group: None, bytes, taken: None, region: None, archived: None })
     });
     Ok(made.collect())
 }

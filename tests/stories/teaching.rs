@@ -1,0 +1,117 @@
+//! From what the gateways saw to a model that they run: label archived pictures by folder, train, export, and watch it classify.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use contract::Kind;
+use serde_json::Value;
+use world::{Config, Edge, Hub, Process, runtime, story};
+
+use crate::common::tiny;
+
+const CAMERAS: [&str; 2] = ["snow", "ball"];
+
+fn two_cameras(config: Config) -> Config {
+    CAMERAS.into_iter().fold(config, |config, camera| {
+        config
+            .set(&format!("cameras.{camera}.uri"), format!("test:{camera}?fps=10"))
+            .set(&format!("cameras.{camera}.regions.full.fps"), "every")
+            .set(&format!("cameras.{camera}.regions.full.samples.periodic"), "200ms")
+            .set(&format!("cameras.{camera}.regions.full.samples.uncertain"), 0.0)
+            .set(&format!("cameras.{camera}.regions.part.rect.x"), 0.25)
+            .set(&format!("cameras.{camera}.regions.part.rect.y"), 0.25)
+            .set(&format!("cameras.{camera}.regions.part.rect.width"), 0.5)
+            .set(&format!("cameras.{camera}.regions.part.rect.height"), 0.5)
+            .set(&format!("cameras.{camera}.regions.part.samples.periodic"), "500ms")
+    })
+}
+
+/// Runs `sightline-train`; it must end well.
+fn train(args: &[&str]) -> Result<String> {
+    let ended = Process::run("sightline-train", args)?;
+    ensure!(ended.code == Some(0), "{args:?}: {}", ended.text());
+    Ok(ended.stdout)
+}
+
+/// Moves each picture into the folder of the camera that it comes from, as a person would who looks at it.
+fn sort(folder: &Path) -> Result<usize> {
+    let mut moved = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).context("a name")?.to_owned();
+        let camera = CAMERAS.into_iter().find(|camera| name.contains(&format!("_{camera}_")));
+        let to = folder.join(camera.with_context(|| format!("whose picture is {name}"))?);
+        fs::create_dir_all(&to)?;
+        fs::rename(&path, to.join(name))?;
+        moved += 1;
+    }
+    Ok(moved)
+}
+
+#[test]
+fn pictures_of_the_lake_become_a_model_that_the_gateway_runs() {
+    story(|folder| {
+        let hub = Hub::start(folder, Config::new())?;
+        let mut edge = Edge::start(&folder.join("first"), &hub, two_cameras(tiny()?))?;
+        hub.lake()?.wait_rows(Kind::Sample, 120)?;
+        edge.stop()?;
+        let path = |name: &str| folder.join(name).display().to_string();
+        let (state, sorted, datasets) = (hub.state.display().to_string(), path("sorted"), path("datasets"));
+        let (tensors, run, model) = (path("tensors"), path("run"), path("model"));
+        let library = runtime::onnxruntime()?.display().to_string();
+
+        // What the gateway's model said comes out again, bit for bit, of the inputs that it saw.
+        let tiny = runtime::tiny_model()?.display().to_string();
+        let again: Value =
+            serde_json::from_str(&train(&["replay", &tiny, "--state", &state, "--library", &library, "--json"])?)?;
+        assert!(again["same"].as_u64() >= Some(100) && again["different"] == 0, "{again}");
+
+        train(&["label", "pictures", "--state", &state, "--unlabelled", "--out", &sorted])?;
+        let pictures = sort(Path::new(&sorted))?;
+        assert!(pictures >= 120, "{pictures} pictures");
+        let said = train(&["label", "add", &sorted, "--state", &state, "--author", "ada"])?;
+        assert!(said.contains(&format!("{pictures} added")), "{said}");
+        let said = train(&["label", "add", &sorted, "--state", &state, "--author", "ada"])?;
+        assert!(said.contains("0 added"), "nothing new is said: {said}");
+        let said = train(&["label", "pictures", "--state", &state, "--unlabelled", "--out", &path("rest")])?;
+        assert!(said.contains("0 written"), "{said}");
+
+        let create = ["dataset", "create", "--state", &state, "--out", &datasets, "--name", "patterns"];
+        let create = |more: &[&str]| train(&[&create[..], more].concat());
+        let made: Value = serde_json::from_str(&create(&["--block=1s", "--dedupe=none", "--region=full", "--json"])?)?;
+        let dataset = made["folder"].as_str().context("the dataset's folder")?;
+        assert_eq!(made["manifest"]["classes"], serde_json::json!(["ball", "snow"]));
+        let both: Value = serde_json::from_str(&create(&["--block=1s", "--dedupe=none", "--region=part", "--json"])?)?;
+        assert_ne!(both["digest"], made["digest"]);
+
+        // The archived inputs are the tensors, where they are asked for as the gateway made them.
+        train(&["preprocess", dataset, "--size", "64x64", "--color", "gray", "--out", &tensors])?;
+        let index: Value = serde_json::from_slice(&fs::read(Path::new(&tensors).join("index.json"))?)?;
+        let rows = index["shards"][0]["rows"].as_array().context("rows")?;
+        assert!(rows.iter().all(|row| row["from"] == "input"), "{}", rows[0]);
+        train(&[
+            "train",
+            &tensors,
+            "--run",
+            &run,
+            "--architecture=small-cnn",
+            "--size=small",
+            "--epochs=6",
+            "--set=batch=8",
+        ])?;
+        train(&["export", &run, "--tensors", &tensors, "--out", &model, "--id=patterns", "--library", &library])?;
+
+        let config = two_cameras(Config::new().set("models.default", model.clone())).set("gateway", "gw-2");
+        let mut edge = Edge::start(&folder.join("second"), &hub, config)?;
+        let is_new = |row: &&world::Row| row["gateway"] == "gw-2" && row["region"] == "full";
+        let rows = world::wait::until("predictions of the new model", || {
+            let rows = hub.lake()?.rows(Kind::Prediction)?;
+            Ok((rows.iter().filter(is_new).count() >= 40).then_some(rows))
+        })?;
+        edge.stop()?;
+        for row in rows.iter().filter(is_new) {
+            assert_eq!(row["label"], row["camera"], "the class is the pattern that the camera shows: {row:?}");
+        }
+        Ok(())
+    });
+}
