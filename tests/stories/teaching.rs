@@ -85,7 +85,13 @@ fn pictures_of_the_lake_become_a_model_that_the_gateway_runs() {
         assert_ne!(both["digest"], made["digest"]);
 
         // The archived inputs are the tensors, where they are asked for as the gateway made them.
-        train(&["preprocess", dataset, "--size", "64x64", "--color", "gray", "--out", &tensors])?;
+        let preprocess = |to: &str| {
+            let form = ["--size", "64x64", "--color", "gray", "--state", &state, "--out", to];
+            train(&[&["preprocess", dataset], &form[..]].concat())
+        };
+        assert!(preprocess(&tensors)?.contains("objects put now)"));
+        let again = preprocess(&path("tensors-again"))?;
+        assert!(again.contains("(0 made now") && again.contains("(0 objects put now)"), "taken from the lake: {again}");
         let index: Value = serde_json::from_slice(&fs::read(Path::new(&tensors).join("index.json"))?)?;
         let rows = index["shards"][0]["rows"].as_array().context("rows")?;
         assert!(rows.iter().all(|row| row["from"] == "input"), "{}", rows[0]);

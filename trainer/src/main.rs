@@ -92,7 +92,10 @@ fn main() -> ExitCode {
         }
         Command::Transfer(options) => transfer::run(&options, BUILT_FROM, &mut io::stdout().lock()),
         Command::Dataset(options) => dataset::run(&options, &mut io::stdout().lock()),
-        Command::Preprocess(options) => preprocess::run(&options, &mut io::stdout().lock()),
+        Command::Preprocess(options) => {
+            daemon::install_crypto();
+            preprocess::run(&options, &mut io::stdout().lock())
+        }
         Command::Tune(options) => {
             daemon::install_crypto();
             tune::run(&options, &mut io::stdout().lock())

@@ -1,16 +1,24 @@
 //! `sightline-train preprocess`: from a dataset to tensors.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use contract::model::Color;
+use contract::{Digest, model::Color};
+use tokio::runtime::Runtime;
 use trainer::{
     dataset::Dataset,
-    tensors::{Form, Job, Store, preprocess},
+    lake::{Hub, derived},
+    tensors::{Form, INDEX, Job, Store, preprocess},
 };
 
-use super::bar;
+use super::{
+    bar,
+    select::{open, runtime},
+};
 
 /// Resize, convert to gray or colour and reshape a dataset's pictures into tensors that training reads.
 ///
@@ -48,6 +56,9 @@ pub struct Options {
     /// Share of pictures that may be bad, 0 to 1
     #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
     max_bad: f64,
+    /// The state folder of a hub on this machine: complete tensors are kept in its lake, and taken from there
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Tensors of an earlier dataset; repeat for more
     #[arg(long, value_name = "FOLDER")]
     from: Vec<PathBuf>,
@@ -63,11 +74,16 @@ pub fn run(options: &Options, out: &mut impl io::Write) -> Result<()> {
     let earlier: Vec<Store> = options.from.iter().map(|folder| Store::open(folder)).collect::<Result<_, _>>()?;
     let (width, height) = options.size;
     let color = if options.color == "gray" { Color::Gray } else { Color::Rgb };
+    let form = Form { width, height, color, preprocess: vision::PREPROCESS_VERSION };
+    let lake = options.state.as_deref().map(|state| Lake::open(state, dataset.digest, form)).transpose()?;
+    if let Some(lake) = lake.as_ref().filter(|_| !options.out.join(INDEX).exists()) {
+        lake.bring(&options.out)?;
+    }
     let job = Job {
         dataset: dataset.digest,
         classes: &dataset.manifest.classes,
         pictures: &dataset,
-        form: Form { width, height, color, preprocess: vision::PREPROCESS_VERSION },
+        form,
         out: &options.out,
         part: options.shard,
         max_bad: options.max_bad,
@@ -78,6 +94,10 @@ pub fn run(options: &Options, out: &mut impl io::Write) -> Result<()> {
     let done = pool.install(|| preprocess(&job, &|n| bar.inc(n as u64)));
     bar.finish_and_clear();
     let done = done?;
+    let kept = match lake.filter(|_| done.complete) {
+        Some(lake) => Some((lake.keep(&options.out)?, lake.prefix)),
+        None => None,
+    };
     if options.json {
         return Ok(writeln!(out, "{}", serde_json::to_string(&done)?)?);
     }
@@ -89,7 +109,33 @@ pub fn run(options: &Options, out: &mut impl io::Write) -> Result<()> {
     writeln!(out, "bad       {}", done.failed)?;
     let state = if done.complete { "complete" } else { "other parts are missing" };
     writeln!(out, "folder    {} ({state})", options.out.display())?;
+    if let Some((put, prefix)) = kept {
+        writeln!(out, "lake      {prefix} ({put} objects put now)")?;
+    }
     Ok(())
+}
+
+/// The place of these tensors in a hub's lake.
+struct Lake {
+    runtime: Runtime,
+    hub: Hub,
+    prefix: String,
+}
+
+impl Lake {
+    fn open(state: &Path, dataset: Digest, form: Form) -> Result<Self> {
+        let runtime = runtime()?;
+        let hub = open(&runtime, state)?;
+        Ok(Self { runtime, hub, prefix: derived::prefix(dataset, form) })
+    }
+
+    fn bring(&self, folder: &Path) -> Result<bool> {
+        Ok(self.runtime.block_on(derived::bring(&self.hub, &self.prefix, folder))?)
+    }
+
+    fn keep(&self, folder: &Path) -> Result<usize> {
+        Ok(self.runtime.block_on(derived::keep(&self.hub, &self.prefix, folder))?)
+    }
 }
 
 fn size(text: &str) -> Result<(u32, u32), String> {

@@ -2,6 +2,7 @@
 //!
 //! What is learnt from is copied out: compaction and retention move and remove the lake's objects, and a dataset never changes.
 
+pub mod derived;
 pub mod found;
 pub mod replay;
 pub mod samples;

@@ -2,9 +2,10 @@
 //! parted into good ones and the rest; each part's parameters get a mixture of kernels, one around each trial; of some
 //! candidates drawn from the good mixture the one is tried that is likeliest there, compared with the rest.
 //!
-//! Parameters that are active together are drawn together. Bandwidths follow Scott's rule for the number of dimensions, with a
-//! floor that falls with the number of trials; older trials weigh less beyond the newest twenty-five (Watanabe 2023, "Tree-Structured
-//! Parzen Estimator: Understanding Its Algorithm Components", sections 3.2 and 3.3).
+//! Parameters that are active together are drawn together. A kernel is as wide, in each parameter, as the way to the farther one of
+//! its two neighbours in that parameter (Bergstra et al. 2011, section 4), within bounds: narrow where trials are dense. Older trials
+//! weigh less beyond the newest twenty-five (Watanabe 2023, "Tree-Structured Parzen Estimator: Understanding Its Algorithm
+//! Components", section 3.2).
 
 use fastrand::Rng;
 
@@ -19,8 +20,8 @@ const CANDIDATES: usize = 24;
 const GOOD_MAX: usize = 25;
 /// The newest so many trials weigh all the same.
 const FULL: usize = 25;
-/// A kernel's deviation is this share of the range, times Scott's factor.
-const DEVIATION: f64 = 0.2;
+/// No kernel is narrower than the range divided by this, nor by the number of kernels and one.
+const NARROWEST: f64 = 100.0;
 
 /// Draws.
 pub fn draw(space: &Space, past: &[Past], dice: &mut Rng) -> Parameters {
@@ -118,7 +119,7 @@ impl Mixture {
             *sum += weight / total;
             Some(*sum)
         });
-        let parts = group.iter().map(|parameter| Parts::new(parameter, &past, group.len())).collect();
+        let parts = group.iter().map(|parameter| Parts::new(parameter, &past)).collect();
         let cumulated = cumulated.collect();
         Self { log_weights: weights.iter().map(|weight| (weight / total).ln()).collect(), cumulated, parts }
     }
@@ -149,8 +150,26 @@ fn weights(n: usize) -> Vec<f64> {
     ramp.chain(std::iter::repeat_n(1.0, n - older)).chain([1.0]).collect()
 }
 
+/// Of each place the way to the farther one of its neighbours; the ends of the range are neighbours only where there is no other.
+fn widths(places: &[f64], (low, high): (f64, f64)) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..places.len()).collect();
+    order.sort_by(|a, b| places[*a].total_cmp(&places[*b]));
+    let mut widths = vec![0.0; places.len()];
+    for (at, place) in order.iter().enumerate() {
+        let of = |at: usize| places[order[at]];
+        let before = (at > 0).then(|| of(at) - of(at - 1));
+        let behind = (at + 1 < order.len()).then(|| of(at + 1) - of(at));
+        widths[*place] = match (before, behind) {
+            (Some(before), Some(behind)) => before.max(behind),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => (of(at) - low).max(high - of(at)),
+        };
+    }
+    widths
+}
+
 impl Parts {
-    fn new(parameter: &Parameter, past: &[&Past], dimensions: usize) -> Self {
+    fn new(parameter: &Parameter, past: &[&Past]) -> Self {
         let name = &parameter.name;
         if let Domain::Choice(values) = &parameter.domain {
             let even = 1.0 / (past.len() + 1) as f64;
@@ -168,15 +187,20 @@ impl Parts {
         }
         let (low, high) = scale(&parameter.domain);
         let range = high - low;
-        let scott = (past.len().max(1) as f64).powf(-1.0 / (dimensions as f64 + 4.0));
-        let floor = range / (100.0f64).min(2.0 + past.len() as f64);
-        let deviation = (DEVIATION * scott * range).clamp(floor, range);
-        let around = |one: &&Past| {
-            let middle = one.parameters.get(name).and_then(|value| place(&parameter.domain, value));
-            Kernel::new(middle.unwrap_or(low + range / 2.0), deviation, (low, high))
-        };
+        let middles: Vec<f64> = past
+            .iter()
+            .map(|one| {
+                one.parameters.get(name).and_then(|value| place(&parameter.domain, value)).unwrap_or(low + range / 2.0)
+            })
+            .collect();
+        let narrowest = range / NARROWEST.min(2.0 + past.len() as f64);
+        let widths = widths(&middles, (low, high));
+        let around = middles
+            .iter()
+            .zip(widths)
+            .map(|(middle, width)| Kernel::new(*middle, width.clamp(narrowest, range), (low, high)));
         let over_all = Kernel::new(low + range / 2.0, range, (low, high));
-        Self::Number(parameter.domain.clone(), past.iter().map(around).chain([over_all]).collect())
+        Self::Number(parameter.domain.clone(), around.chain([over_all]).collect())
     }
 
     fn draw(&self, component: usize, dice: &mut Rng) -> f64 {
