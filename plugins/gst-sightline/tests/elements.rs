@@ -4,7 +4,11 @@
 #[path = "../../../tests/models/mod.rs"]
 mod models;
 
-use std::{path::PathBuf, sync::Once};
+use std::{
+    path::PathBuf,
+    sync::Once,
+    time::{Duration, Instant},
+};
 
 use gstreamer::{self as gst, prelude::*};
 use gstreamer_check::Harness;
@@ -210,6 +214,8 @@ fn properties_that_make_no_sense_are_named() {
         ("sightlineclassify".to_owned(), "property model is not set"),
         ("sightlineclassify model=/nowhere".to_owned(), "/nowhere"),
         (format!("sightlineclassify model={tiny} region=1,2,3"), "property region, `1,2,3`"),
+        (format!("sightlineclassify model={tiny} region=\"Front Door=0,0,9,9\""), "`Front Door`"),
+        (format!("sightlineclassify model={tiny} region=a=0,0,9,9;a=9,9,9,9"), "two regions are called `a`"),
         (format!("sightlineclassify model={tiny} engine=abacus"), "no engine of this name is built in"),
         ("sightlinepublish".to_owned(), "set location (a file) or mqtt-url"),
         ("sightlinepublish location=/nowhere/file".to_owned(), "property location: /nowhere/file"),
@@ -250,6 +256,104 @@ fn the_overlay_is_readable_on_any_ground_and_touches_nothing_else() {
     }
 }
 
+#[test]
+fn nobody_waits_for_others_once_all_have_asked() {
+    let caps = caps("I420", 320, 240);
+    let mut harness = classify("batch-timeout=9000 region=a=0,0,64,64;b=64,64,64,64");
+    harness.set_src_caps_str(&caps);
+    let begun = Instant::now();
+    assert_eq!(found(&harness.push_and_pull(picture(&caps, 99)).unwrap()).len(), 2);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(harness.query_latency(), Some(gst::ClockTime::from_mseconds(9000)), "the longest that it may be");
+    let element = harness.find_element("sightlineclassify").unwrap();
+    assert_eq!(element.property::<Option<String>>("engine-in-use").as_deref(), Some("ort-cpu"));
+}
+
+#[test]
+fn a_picture_that_waits_for_its_batch_is_given_up_when_the_pipeline_stops() {
+    init();
+    let shared =
+        format!("sightlineclassify model={} model-instance-id=stops batch-timeout=10000", models::tiny().display());
+    // Somebody else who shares the model, and never asks.
+    let idle = gst::parse::launch(&format!("appsrc ! {shared} ! fakesink")).unwrap();
+    idle.set_state(gst::State::Paused).unwrap();
+    let asks = gst::parse::launch(&format!("videotestsrc ! {shared} ! fakesink")).unwrap();
+    asks.set_state(gst::State::Playing).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let begun = Instant::now();
+    asks.set_state(gst::State::Null).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    idle.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn a_region_that_does_not_fit_is_said_once() {
+    init();
+    let line = format!(
+        "videotestsrc num-buffers=5 ! video/x-raw,format=I420,width=320,height=240 ! sightlineclassify name=c model={} \
+         region=600,0,40,40 ! fakesink",
+        models::tiny().display()
+    );
+    let pipeline = gst::parse::launch(&line).unwrap();
+    let _ = pipeline.set_state(gst::State::Playing);
+    let bus = pipeline.bus().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let ours = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Error]))
+        .filter(|message| message.src().is_some_and(|source| source.name() == "c"))
+        .count();
+    pipeline.set_state(gst::State::Null).unwrap();
+    assert_eq!(ours, 1);
+}
+
+#[test]
+fn the_overlay_draws_within_the_picture_whatever_metadata_says() {
+    init();
+    let caps = caps("I420", 640, 480);
+    let mut harness = Harness::new_parse("sightlineoverlay");
+    harness.set_src_caps_str(&caps);
+    for rect in [(100, 100, u32::MAX, u32::MAX), (u32::MAX, 5, 7, u32::MAX), (600, 0, 0, 0)] {
+        let mut buffer = picture(&caps, 128);
+        VideoRegionOfInterestMeta::add(buffer.get_mut().unwrap(), "Grösse, die nicht passt", rect);
+        let begun = Instant::now();
+        harness.push_and_pull(buffer).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(2), "{rect:?}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_publisher_logs_in_and_two_of_one_camera_do_not_throw_each_other_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let passwords = folder.path().join("passwords");
+    let made = std::process::Command::new("mosquitto_passwd")
+        .args(["-b", "-c"])
+        .arg(&passwords)
+        .args(["cam", "s3cret"])
+        .status();
+    assert!(made.unwrap().success());
+    let broker =
+        Broker::with(folder.path(), &format!("allow_anonymous false\npassword_file {}\n", passwords.display()));
+    let port = broker.1.to_string();
+    let listener = std::process::Command::new("mosquitto_sub")
+        .args(["-p", &port, "-u", "cam", "-P", "s3cret", "-t", "sightline/live/#", "-C", "40", "-W", "60"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let one = format!(
+        "videotestsrc num-buffers=60 is-live=true ! sightlineclassify model={} ! sightlinepublish \
+         mqtt-url=mqtt://127.0.0.1:{port} username=cam password=env:CAM_PASSWORD ! fakesink",
+        models::tiny().display()
+    );
+    let ran = shell(folder.path(), &format!("CAM_PASSWORD=s3cret gst-launch-1.0 {one} {one}"));
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned() + &String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && !said.contains("WARNING") && !said.contains("s3cret"), "{said}");
+    assert!(listener.wait_with_output().unwrap().status.success(), "fewer than 40 records came");
+    let refused = refused(&format!(
+        "videotestsrc num-buffers=1 ! sightlinepublish mqtt-url=mqtt://127.0.0.1:{port} username=cam password=env:NO_SUCH_THING ! fakesink"
+    ));
+    assert!(refused.contains("property password") && refused.contains("NO_SUCH_THING"), "{refused}");
+}
+
 /// The lines of docs/elements.md that begin with `gst-launch-1.0`.
 fn lines() -> Vec<String> {
     let document = std::fs::read_to_string(root().join("docs/elements.md")).unwrap();
@@ -287,9 +391,13 @@ struct Broker(std::process::Child, u16);
 
 impl Broker {
     fn start(folder: &std::path::Path) -> Self {
+        Self::with(folder, "allow_anonymous true\n")
+    }
+
+    fn with(folder: &std::path::Path, access: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = folder.join("mosquitto.conf");
-        std::fs::write(&config, format!("user root\nlistener {port} 127.0.0.1\nallow_anonymous true\n")).unwrap();
+        std::fs::write(&config, format!("user root\nlistener {port} 127.0.0.1\n{access}")).unwrap();
         let program = ["/usr/sbin/mosquitto", "mosquitto"].into_iter().find(|p| std::path::Path::new(p).exists());
         let child = std::process::Command::new(program.unwrap_or("mosquitto")).arg("-c").arg(&config).spawn().unwrap();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -330,7 +438,10 @@ fn the_lines_of_the_document_run() {
     let lines = lines();
     assert!(lines.len() >= 4, "{lines:?}");
     for line in lines {
-        let ran = shell(folder.path(), &line.replace("127.0.0.1:1883", &format!("127.0.0.1:{}", broker.1)));
+        let ran = shell(
+            folder.path(),
+            &line.replace(" -q ", " ").replace("127.0.0.1:1883", &format!("127.0.0.1:{}", broker.1)),
+        );
         let said = String::from_utf8_lossy(&ran.stderr).into_owned();
         assert!(ran.status.success() && !said.contains("ERROR") && !said.contains("WARNING"), "{line}\n{said}");
     }
