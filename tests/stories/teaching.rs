@@ -1,11 +1,11 @@
 //! From what the gateways saw to a model that they run: label archived pictures by folder, train, export, and watch it classify.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use contract::Kind;
 use serde_json::Value;
-use world::{Config, Edge, Hub, Process, runtime, story};
+use world::{Config, Edge, Hub, Process, media, runtime, shard, story};
 
 use crate::common::tiny;
 
@@ -118,6 +118,68 @@ fn pictures_of_the_lake_become_a_model_that_the_gateway_runs() {
         for row in rows.iter().filter(is_new) {
             assert_eq!(row["label"], row["camera"], "the class is the pattern that the camera shows: {row:?}");
         }
+        Ok(())
+    });
+}
+
+/// The frames of a Y4M file, each as a file of its own.
+fn frames(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+    const FRAME: &[u8] = b"FRAME\n";
+    let head = bytes.iter().position(|byte| *byte == b'\n').context("a first line")? + 1;
+    let text = std::str::from_utf8(&bytes[..head])?;
+    let side = |key: char| -> Result<usize> {
+        Ok(text.split_whitespace().find_map(|word| word.strip_prefix(key)).context("a size")?.parse()?)
+    };
+    let length = FRAME.len() + side('W')? * side('H')? * 3 / 2;
+    Ok(bytes[head..].chunks_exact(length).map(|frame| [&bytes[..head], frame].concat()).collect())
+}
+
+#[test]
+fn the_job_makes_of_raw_planes_the_tensor_that_the_gateway_saw() {
+    story(|folder| {
+        let video = folder.join("video.mp4");
+        media::video_of("snow", &video, 320, 240, 20)?;
+        let hub = Hub::start(folder, Config::new())?;
+        let config = tiny()?
+            .set("cameras.cam.uri", format!("file:{}", video.display()))
+            .set("cameras.cam.play", "fast")
+            .set("cameras.cam.regions.full.fps", "every")
+            .set("cameras.cam.regions.full.samples.periodic", "1ms");
+        let _edge = Edge::start(folder, &hub, config)?;
+        let lake = hub.lake()?;
+        let samples = lake.wait_rows(Kind::Sample, 8)?;
+
+        // The same frames, decoded by somebody else.
+        let raw = folder.join("video.y4m");
+        let line = format!(
+            "filesrc location={} ! decodebin ! video/x-raw,format=I420 ! y4menc ! filesink location={}",
+            video.display(),
+            raw.display()
+        );
+        ensure!(Command::new("gst-launch-1.0").arg("-q").args(line.split(' ')).status()?.success(), "{line}");
+        let all = frames(&fs::read(&raw)?)?;
+        ensure!(all.len() == 20, "{} frames", all.len());
+        for (number, frame) in all.iter().enumerate() {
+            let class = folder.join("pictures").join(["even", "odd"][number % 2]);
+            fs::create_dir_all(&class)?;
+            fs::write(class.join(format!("{number}.y4m")), frame)?;
+        }
+        let path = |name: &str| folder.join(name).display().to_string();
+        let (pictures, datasets, tensors) = (path("pictures"), path("datasets"), path("tensors"));
+        let import = ["dataset", "import", "folder", &pictures, "--out", &datasets, "--name", "raw", "--json"];
+        let made: Value = serde_json::from_str(&train(&import)?)?;
+        let dataset = made["folder"].as_str().context("the dataset's folder")?;
+        train(&["preprocess", dataset, "--size", "64x64", "--color", "gray", "--out", &tensors])?;
+        let bytes = fs::read(Path::new(&tensors).join("shard-00000.u8"))?;
+        let made: Vec<&[u8]> = bytes.chunks_exact(64 * 64).collect();
+        assert_eq!(made.len(), 20);
+        let mut seen = 0;
+        for sample in &samples {
+            let input = shard::files(&lake, sample)?.input.context("a sample without its input")?;
+            assert!(made.contains(&&input[..]), "the tensor of {} is none of the job's", sample["frame_id"]);
+            seen += 1;
+        }
+        assert!(seen >= 8, "{seen}");
         Ok(())
     });
 }

@@ -8,6 +8,7 @@ pub mod export;
 pub mod lake;
 pub mod net;
 pub mod onnx;
+pub mod picture;
 pub mod tensors;
 pub mod track;
 pub mod train;

@@ -121,13 +121,7 @@ fn write(report: &Report, dataset: &Dataset, folder: &Path) -> Result<()> {
     let mut pictures: BTreeMap<String, Picture> = BTreeMap::new();
     for mistake in wanted {
         if let Some(item) = dataset.items.iter().find(|item| item.id == mistake.id) {
-            pictures.insert(
-                item.id.clone(),
-                (
-                    if item.region.is_some() { "image/png".into() } else { item.media_type.clone() },
-                    dataset.shown(item)?,
-                ),
-            );
+            pictures.insert(item.id.clone(), (item.shown_as().to_owned(), dataset.shown(item)?));
         }
     }
     fs::create_dir_all(folder).with_context(|| format!("write {}", folder.display()))?;

@@ -138,7 +138,7 @@ fn pictures(options: &Pictures, out: &mut impl io::Write) -> Result<()> {
         }
         let shard = runtime.block_on(copies.bring(&sample.shard))?;
         let picture = Bytes::Part(shard, sample.picture[0], sample.picture[1]).read().context("read a picture")?;
-        let picture = crop(&picture, sample.rect).map_err(anyhow::Error::msg).with_context(|| name(sample))?;
+        let picture = crop(&picture, Some(sample.rect)).map_err(anyhow::Error::msg).with_context(|| name(sample))?;
         fs::create_dir_all(&folder).with_context(|| format!("write {}", folder.display()))?;
         fs::write(&path, picture).with_context(|| format!("write {}", path.display()))?;
         written += 1;

@@ -1,17 +1,20 @@
 //! A part of a picture as a picture of its own.
 
 use contract::model::{Color, Layout};
-use vision::{Limits, Preprocessor, Rect, Spec, decode_picture};
+use vision::{Preprocessor, Rect, Spec};
 
-/// The region's pixels as PNG, as large as they are.
+use crate::picture::Decoded;
+
+/// The region's pixels as PNG, as large as they are; all of the picture where there is no region.
 ///
 /// # Errors
 /// The bytes are no picture, or the region is not in it.
-pub fn crop(picture: &[u8], region: Rect) -> Result<Vec<u8>, String> {
-    let picture = decode_picture(picture, &Limits::default()).map_err(|error| error.to_string())?;
+pub fn crop(picture: &[u8], region: Option<Rect>) -> Result<Vec<u8>, String> {
+    let picture = Decoded::read(picture)?;
+    let (view, region) = picture.part(region)?;
     let spec = Spec { width: region.width, height: region.height, color: Color::Rgb, layout: Layout::Nhwc };
     let mut pixels = vec![0; spec.len()];
-    Preprocessor::new(spec).run(&picture.view(), region, &mut pixels).map_err(|error| error.to_string())?;
+    Preprocessor::new(spec).run(&view, region, &mut pixels).map_err(|error| error.to_string())?;
     png(&pixels, [region.width, region.height], png::ColorType::Rgb).map_err(|error| error.to_string())
 }
 

@@ -8,7 +8,9 @@ use contract::{
 };
 use rayon::prelude::*;
 use serde::Serialize;
-use vision::{Limits, Preprocessor, Spec, decode_picture};
+use vision::{Preprocessor, Spec};
+
+use crate::picture::Decoded;
 
 use super::{Dataset, Error, Item};
 use crate::train::batches::dice;
@@ -90,11 +92,11 @@ fn luma(dataset: &Dataset) -> Result<[f64; 2], Error> {
 /// A picture at the sheet's size.
 fn tile(dataset: &Dataset, item: &Item, color: Color) -> Result<Vec<u8>, Error> {
     let wrong = |why: String| Error::Changed { path: dataset.folder.join(&item.place.shard), why };
-    let picture = decode_picture(&dataset.shown(item)?, &Limits::default()).map_err(|e| wrong(e.to_string()))?;
+    let picture = Decoded::read(&dataset.picture(item)?).map_err(wrong)?;
+    let (view, region) = picture.part(item.region).map_err(wrong)?;
     let mut preprocessor = Preprocessor::new(Spec { width: TILE, height: TILE, color, layout: Layout::Nhwc });
     let mut tile = vec![0; preprocessor.spec().len()];
-    let view = picture.view();
-    preprocessor.run(&view, view.rect(), &mut tile).map_err(|error| wrong(error.to_string()))?;
+    preprocessor.run(&view, region, &mut tile).map_err(|error| wrong(error.to_string()))?;
     Ok(tile)
 }
 

@@ -8,6 +8,8 @@ use std::{
 
 use contract::dataset::Split;
 
+use crate::picture::end;
+
 use super::{
     Dataset, Error, Item,
     tar::{Counted, add},
@@ -21,7 +23,7 @@ pub fn folders(dataset: &Dataset, out: &Path, progress: &dyn Fn(u64)) -> Result<
     for item in &dataset.items {
         let folder = out.join(item.split.as_str()).join(class(dataset, item));
         fs::create_dir_all(&folder).map_err(Error::io("write", &folder))?;
-        let path = folder.join(format!("{}.{}", file_name(&item.id), end(item)));
+        let path = folder.join(format!("{}.{}", file_name(&item.id), end(item.shown_as())));
         fs::write(&path, dataset.shown(item)?).map_err(Error::io("write", path))?;
         progress(1);
     }
@@ -43,7 +45,7 @@ pub fn webdataset(dataset: &Dataset, out: &Path, progress: &dyn Fn(u64)) -> Resu
             let label = class(dataset, item);
             let facts = serde_json::json!({ "label": label, "id": item.id, "camera": item.camera, "captured_at": item.captured_at });
             let files = [
-                (format!("{key}.{}", end(item)), dataset.shown(item)?),
+                (format!("{key}.{}", end(item.shown_as())), dataset.shown(item)?),
                 (format!("{key}.cls"), item.class.to_string().into_bytes()),
                 (format!("{key}.json"), facts.to_string().into_bytes()),
             ];
@@ -60,11 +62,6 @@ pub fn webdataset(dataset: &Dataset, out: &Path, progress: &dyn Fn(u64)) -> Resu
 
 fn class(dataset: &Dataset, item: &Item) -> String {
     dataset.manifest.classes.get(usize::from(item.class)).map(|class| file_name(class)).unwrap_or_default()
-}
-
-/// A part of a picture becomes one of its own, without loss.
-fn end(item: &Item) -> &'static str {
-    if item.media_type == "image/jpeg" && item.region.is_none() { "jpg" } else { "png" }
 }
 
 /// A name that is one part of a path, and holds no dot, which WebDataset would take for an end.

@@ -15,7 +15,9 @@ use contract::{
 };
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
-use vision::{Limits, Preprocessor, Rect, Spec, decode_picture, jpeg::is_jpeg};
+use vision::{Preprocessor, Rect, Spec};
+
+use crate::picture::{Decoded, end, media_type};
 
 use super::{
     Archived, Bytes, Error, Found, Input, Item, Place, croissant, dedupe, items, phash,
@@ -135,14 +137,12 @@ fn look(found: Vec<Found>, progress: &(dyn Fn(u64) + Sync)) -> (Vec<Seen>, Vec<(
                 progress(1);
                 let mut facts = || {
                     let bytes = found.bytes.read().map_err(|error| error.to_string())?;
-                    let picture = decode_picture(&bytes, &Limits::default()).map_err(|error| error.to_string())?;
+                    let picture = Decoded::read(&bytes)?;
                     let mut luma = [0u8; phash::SIDE * phash::SIDE];
-                    let view = picture.view();
-                    preprocessor
-                        .run(&view, found.region.unwrap_or_else(|| view.rect()), &mut luma)
-                        .map_err(|error| error.to_string())?;
-                    let media_type = if is_jpeg(&bytes) { "image/jpeg" } else { "image/png" };
-                    let size = [picture.width(), picture.height()];
+                    let (view, region) = picture.part(found.region)?;
+                    preprocessor.run(&view, region, &mut luma).map_err(|error| error.to_string())?;
+                    let size = [view.width(), view.height()];
+                    let media_type = media_type(&bytes);
                     Ok((Digest(Sha256::digest(&bytes).into()), phash::phash(&luma), size, media_type))
                 };
                 match facts() {
@@ -376,7 +376,7 @@ fn shards(
                 open.insert((name, ::tar::Builder::new(Counted::new(BufWriter::new(file)))))
             }
         };
-        let end = if item.media_type == "image/jpeg" { "jpg" } else { "png" };
+        let end = end(&item.media_type);
         let path = folder.join(&*name);
         let offset = add(builder, &format!("{}.{end}", item.id), &bytes).map_err(Error::io("write", &path))?;
         item.place = Place { shard: name.clone(), offset, length: bytes.len() as u64 };

@@ -45,7 +45,7 @@ pub struct Item {
     pub region: Option<Rect>,
     /// Of the picture's bytes.
     pub sha256: Digest,
-    /// `image/jpeg` or `image/png`.
+    /// `image/jpeg`, `image/png` or `video/x-yuv4mpeg` with one frame.
     pub media_type: String,
     /// Width in pixels.
     pub width: u32,
@@ -62,6 +62,12 @@ pub struct Item {
 }
 
 impl Item {
+    /// The media type of what [`Dataset::shown`] gives.
+    pub fn shown_as(&self) -> &str {
+        let is_plain = self.region.is_none() && self.media_type.starts_with("image/");
+        if is_plain { &self.media_type } else { "image/png" }
+    }
+
     /// Names what a tensor is made of: the same gives the same tensor.
     pub fn source(&self) -> Digest {
         if self.region.is_none() && self.input.is_none() {

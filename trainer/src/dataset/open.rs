@@ -88,14 +88,16 @@ impl Dataset {
         Err(Error::Changed { path: self.folder.join(&item.place.shard), why })
     }
 
-    /// What an item's class is about: the picture, or its region as PNG.
+    /// What an item's class is about, in a form that everybody shows: the picture, or as PNG its region or its raw planes.
     ///
     /// # Errors
     /// It cannot be read, is another one, or has no such region.
     pub fn shown(&self, item: &Item) -> Result<Vec<u8>, Error> {
         let bytes = self.picture(item)?;
-        let Some(region) = item.region else { return Ok(bytes) };
-        crop(&bytes, region).map_err(|why| Error::Changed {
+        if item.shown_as() == item.media_type {
+            return Ok(bytes);
+        }
+        crop(&bytes, item.region).map_err(|why| Error::Changed {
             path: self.folder.join(&item.place.shard),
             why: format!("`{}`: {why}", item.id),
         })

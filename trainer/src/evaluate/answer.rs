@@ -6,11 +6,12 @@ use contract::dataset::Split;
 use engine_ort::OrtCpu;
 use inference::{Batch, EngineError, EngineFactory, Package, Refusal};
 use rayon::prelude::*;
-use vision::{Limits, Preprocessor, decode_picture};
+use vision::Preprocessor;
 
 use super::{Answers, Row};
 use crate::{
     dataset::{self, Dataset, Item},
+    picture::Decoded,
     tensors::{Form, Loaded, Pictures as _},
 };
 
@@ -109,12 +110,10 @@ fn tensor(dataset: &Dataset, at: usize, preprocessor: &mut Preprocessor) -> Resu
         Loaded::Input(bytes) if bytes.len() == spec.len() && spec == form.spec() => Ok(bytes),
         Loaded::Input(_) => Err(failed("its archived input is of another form".into())),
         Loaded::Picture(bytes, region) => {
-            let picture = decode_picture(&bytes, &Limits::default()).map_err(|error| failed(error.to_string()))?;
+            let picture = Decoded::read(&bytes).map_err(&failed)?;
+            let (view, region) = picture.part(region).map_err(&failed)?;
             let mut tensor = vec![0; spec.len()];
-            let view = picture.view();
-            preprocessor
-                .run(&view, region.unwrap_or_else(|| view.rect()), &mut tensor)
-                .map_err(|error| failed(error.to_string()))?;
+            preprocessor.run(&view, region, &mut tensor).map_err(|error| failed(error.to_string()))?;
             Ok(tensor)
         }
     }

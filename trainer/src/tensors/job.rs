@@ -16,10 +16,13 @@ use std::{
 use contract::{Digest, dataset::Split};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
-use vision::{Limits, Preprocessor, Rect, decode_picture};
+use vision::{Preprocessor, Rect};
 
 use super::{Error, Form, From, INDEX, Index, Row, SHARD, Shard, Store};
-use crate::train::{Tensors as _, checkpoint::replace};
+use crate::{
+    picture::Decoded,
+    train::{Tensors as _, checkpoint::replace},
+};
 
 /// What a tensor is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,11 +205,9 @@ impl Job<'_> {
                 Err(format!("its archived input has {} bytes, {} are right", bytes.len(), tensor.len()))
             }
             Loaded::Picture(bytes, region) => {
-                let picture = decode_picture(&bytes, &Limits::default()).map_err(|error| error.to_string())?;
-                let view = picture.view();
-                preprocessor
-                    .run(&view, region.unwrap_or_else(|| view.rect()), tensor)
-                    .map_err(|error| error.to_string())?;
+                let picture = Decoded::read(&bytes)?;
+                let (view, region) = picture.part(region)?;
+                preprocessor.run(&view, region, tensor).map_err(|error| error.to_string())?;
                 Ok(From::Picture)
             }
         }

@@ -101,7 +101,7 @@ fn split(name: &str) -> Option<Split> {
 /// Whether a file's name is that of a picture that we read.
 fn is_picture(path: &Path) -> bool {
     let ends = path.extension().map(|end| end.to_ascii_lowercase());
-    ends.is_some_and(|end| end == "jpg" || end == "jpeg" || end == "png")
+    ends.is_some_and(|end| ["jpg", "jpeg", "png", "y4m"].iter().any(|known| end == *known))
 }
 
 /// A folder's entries, by name.
