@@ -283,7 +283,7 @@ fn a_trial_that_fails_is_told_and_the_study_goes_on() {
     assert_eq!(trials.iter().map(|trial| trial.epochs).collect::<Vec<_>>(), [0, 0, 0, 9, 9, 1, 1, 1]);
 }
 
-const SPACE: &str = "[rate]\nfloat = [0.01, 0.3]\nlog = true\n[batch]\nint = [8, 32]\n";
+const SPACE: &str = "[rate]\nfloat = [0.0001, 0.3]\nlog = true\n[batch]\nint = [8, 32]\n";
 
 fn tune(tensors: &Path, space: &Path, tables: &str, trials: &str) -> Command {
     let mut command = program();
@@ -366,7 +366,7 @@ fn a_study_says_what_is_best_and_what_mattered() {
         "--space",
         text(&space),
         "--trials",
-        "8",
+        "12",
         "--set",
         "architecture=small-cnn",
         "--set",
@@ -377,11 +377,11 @@ fn a_study_says_what_is_best_and_what_mattered() {
         "augment.shift=1",
     ];
     let said = done(&[&["tune", text(&tensors)], &more[..], &["--best", text(&best)]].concat());
-    for part in ["8 complete, 0 pruned, 0 failed", "history", "best", "importance  rate", "importance  batch"] {
+    for part in ["12 complete, 0 pruned, 0 failed", "history", "best", "importance  rate", "importance  batch"] {
         assert!(said.contains(part), "`{part}` is not in: {said}");
     }
     let settings: toml::Table = std::fs::read_to_string(&best).unwrap().parse().unwrap();
-    assert!(settings["rate"].as_float().is_some_and(|rate| (0.01..=0.3).contains(&rate)), "{settings:?}");
+    assert!(settings["rate"].as_float().is_some_and(|rate| (0.0001..=0.3).contains(&rate)), "{settings:?}");
     assert_eq!(settings["architecture"].as_str(), Some("small-cnn"));
     done(&["train", text(&tensors), "--settings", text(&best), "--run", text(&folder.path().join("run"))]);
 

@@ -188,21 +188,19 @@ impl Study {
         if let Some(trial) = self.take_over(tx, token, now, until).await? {
             return Ok(Next::Trial(trial));
         }
-        let sums = tx
-            .sql(
-                "SELECT count(*) AS trials, CAST(COALESCE(sum(epochs), 0) AS BIGINT) AS epochs, \
-                 CAST(COALESCE(sum(CASE WHEN state = 'running' THEN 1 ELSE 0 END), 0) AS BIGINT) AS running \
-                 FROM tune_trials WHERE study = $1",
-            )
-            .bind(self.name.clone())
-            .fetch_one()
-            .await?;
-        let (trials, epochs) = (sums.unsigned("trials")?, sums.unsigned("epochs")?);
+        // Numbers have no holes, so that the greatest one counts the trials.
+        let trials =
+            self.number(tx, "SELECT COALESCE(max(number) + 1, 0) AS n FROM tune_trials WHERE study = $1").await?;
+        let epochs = "SELECT CAST(COALESCE(sum(epochs), 0) AS BIGINT) AS n FROM tune_trials WHERE study = $1";
         let spent = budget.trials.is_some_and(|most| trials >= most)
-            || budget.epochs.is_some_and(|most| epochs >= most)
-            || budget.until.is_some_and(|end| now >= end);
+            || budget.until.is_some_and(|end| now >= end)
+            || match budget.epochs {
+                Some(most) => self.number(tx, epochs).await? >= most,
+                None => false,
+            };
         if spent {
-            return Ok(if sums.unsigned("running")? > 0 { Next::Wait } else { Next::Done });
+            let running = "SELECT count(*) AS n FROM tune_trials WHERE study = $1 AND state = 'running'";
+            return Ok(if self.number(tx, running).await? > 0 { Next::Wait } else { Next::Done });
         }
         let mut dice = dice(self.rules.seed, &[7, trials]);
         let parameters = self.rules.sampler.draw(&self.rules.space, &self.past, &mut dice);
@@ -219,6 +217,10 @@ impl Study {
             .execute()
             .await?;
         Ok(Next::Trial(Trial { number: trials, parameters, attempt: 1, token: token.into() }))
+    }
+
+    async fn number(&self, tx: &Tx, sql: &'static str) -> Result<u64, Error> {
+        tx.sql(sql).bind(self.name.clone()).fetch_one().await?.unsigned("n")
     }
 
     /// A trial of a worker that is gone; one that was begun too often has failed.
