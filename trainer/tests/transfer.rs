@@ -61,7 +61,7 @@ fn a_new_last_layer_on_another_models_features_is_one_package() {
     let made = transfer(&root.join("second"));
     assert!(made["validation_accuracy"].as_f64().unwrap() > 0.9, "{made}");
     assert!(made["parity"]["difference"].as_f64().unwrap() <= 1e-4, "{made}");
-    let package = Package::open(&root.join("second")).unwrap();
+    let package = Package::open(root.join("second")).unwrap();
     assert_eq!(package.classes().iter().map(|class| &**class).collect::<Vec<_>>(), made::CLASSES);
     assert_eq!(package.golden().unwrap().rows.len(), 8);
     done(&["inspect", text(&root.join("second")), "--check", "--library", &library]);
