@@ -33,6 +33,7 @@ use rounds::Rounds;
 const PICTURES: usize = 8192;
 
 fn main() -> Result<()> {
+    trainer::train::memory::keep();
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut missed = Vec::new();
     steps(&root)?;

@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use trainer::net::{Architecture, Input, Size, Weights, forward};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    trainer::train::memory::keep();
     let mut args = std::env::args().skip(1);
     let architecture: Architecture = args.next().unwrap_or("mini-resnet".into()).parse()?;
     let mut number = |usual: usize| args.next().map_or(Ok(usual), |text| text.parse());

@@ -111,6 +111,7 @@ enum Line {
 
 /// Trains, and says how it went.
 pub fn run(options: &Options, built_from: Option<&str>, out: &mut impl io::Write) -> Result<()> {
+    trainer::train::memory::keep();
     let settings = options.settings()?;
     if options.print_settings {
         write!(out, "{}", toml::to_string(&settings)?)?;

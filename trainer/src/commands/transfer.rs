@@ -90,6 +90,7 @@ struct Made<'o> {
 
 /// Trains and writes, and says how good it is in validation.
 pub fn run(options: &Options, built_from: Option<&str>, out: &mut impl io::Write) -> Result<()> {
+    trainer::train::memory::keep();
     let backbone = Backbone::open(&options.backbone)?;
     let store = Store::open(&options.tensors)?;
     let (dataset, preprocess) = (store.index.dataset, store.index.form.preprocess);

@@ -117,6 +117,7 @@ pub struct Options {
 
 /// Works on the study until its budget is spent, and says what it found.
 pub fn run(options: &Options, out: &mut impl io::Write) -> Result<()> {
+    trainer::train::memory::keep();
     ensure!(options.goals.len() <= 2, "--goal: two at most can be made small at once");
     let text = fs::read_to_string(&options.space).with_context(|| format!("read {}", options.space.display()))?;
     let space = Space::parse(&text).with_context(|| format!("read {}", options.space.display()))?;

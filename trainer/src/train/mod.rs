@@ -7,6 +7,7 @@ pub mod augment;
 pub mod batches;
 pub mod calibrate;
 pub mod checkpoint;
+pub mod memory;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 pub mod optimiser;
