@@ -3,7 +3,7 @@
     cutouts.py CUT-OUTS FRAMES OUT [--each N] [--seed S]
 
 CUT-OUTS is the folder of the set-up's datasets/cut-outs, FRAMES a folder of pictures. 96 x 96 pixels, the object's longer side 45 to
-90 % of that, any turn, light, blur, noise and JPEG quality, all drawn from the seed. Writes OUT/pictures, and for each of five folds a list
+90 % of that, turned by up to 30 degrees; light, blur, noise and JPEG quality vary; all of it drawn from the seed. Writes OUT/pictures, and for each of five folds a list
 OUT/fold-K.csv with path, label, split and group: the group is the cut-out, so that none is in two splits.
 """
 
@@ -16,8 +16,18 @@ import random
 import numpy
 from PIL import Image, ImageFilter
 
-# The ten folders of the package that hold most cut-outs.
-KINDS = ["animals", "clothes", "food", "household", "plants", "seasonal", "space", "symbols", "town", "vehicles"]
+KINDS = {
+    "mammal": "animals/mammals",
+    "bird": "animals/birds",
+    "insect": "animals/insects",
+    "fruit": "food/fruit",
+    "letter": "symbols/alphabets",
+    "vehicle": "vehicles",
+    "building": "town",
+    "plant": "plants",
+    "coin": "symbols/money",
+    "clothes": "clothes",
+}
 SIDE, FOLDS = 96, 5
 
 
@@ -27,7 +37,7 @@ def compose(cutout, frame, dice):
     span = dice.randrange(96, 160)
     ground = frame.crop((left, top, left + span, top + span)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     longer = dice.uniform(0.45, 0.9) * SIDE
-    thing = cutout.rotate(dice.uniform(0, 360), Image.Resampling.BICUBIC, expand=True)
+    thing = cutout.rotate(dice.uniform(-30, 30), Image.Resampling.BICUBIC, expand=True)
     thing = thing.crop(thing.getchannel("A").getbbox() or (0, 0, thing.width, thing.height))
     factor = longer / max(thing.size)
     size = tuple(max(1, round(side * factor)) for side in thing.size)
@@ -55,8 +65,8 @@ def main():
     pictures = options.out / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     rows = []
-    for label in KINDS:
-        paths = sorted((options.cutouts / label).rglob("*.png"))
+    for label, folder in KINDS.items():
+        paths = sorted((options.cutouts / folder).rglob("*.png"))
         cutouts = [(path, image) for path in paths if (image := Image.open(path).convert("RGBA")).getchannel("A").getbbox()]
         order = list(range(len(cutouts)))
         dice.shuffle(order)
