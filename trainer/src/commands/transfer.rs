@@ -54,7 +54,7 @@ pub struct Options {
     #[arg(long, default_value_t = 0.02)]
     rate: f64,
     /// Weights' decays that are tried, with commas
-    #[arg(long, value_name = "DECAYS", value_delimiter = ',', default_value = "0.001,0.01,0.1,0.3")]
+    #[arg(long, value_name = "DECAYS", value_delimiter = ',', default_value = "0.01,0.1,0.3,1.0")]
     decays: Vec<f64>,
     /// Everything drawn by chance derives from it
     #[arg(long, default_value_t = 1)]

@@ -36,7 +36,7 @@ pub struct HeadSettings {
 
 impl Default for HeadSettings {
     fn default() -> Self {
-        let decays = vec![1e-3, 1e-2, 1e-1, 3e-1];
+        let decays = vec![1e-2, 1e-1, 3e-1, 1.0];
         Self { epochs: 60, batch: 128, rate: 0.02, decays, label_smoothing: 0.0, seed: 1 }
     }
 }
