@@ -3,8 +3,9 @@
     cutouts.py CUT-OUTS FRAMES OUT [--each N] [--seed S]
 
 CUT-OUTS is the folder of the set-up's datasets/cut-outs, FRAMES a folder of pictures. 96 x 96 pixels, the object's longer side 45 to
-90 % of that, turned by up to 30 degrees; light, blur, noise and JPEG quality vary; all of it drawn from the seed. Writes OUT/pictures, and for each of five folds a list
-OUT/fold-K.csv with path, label, split and group: the group is the cut-out, so that none is in two splits.
+90 % of that, turned by up to 30 degrees; light, blur, noise and JPEG quality vary; all of it drawn from the seed. Writes
+OUT/pictures, and for each of five folds a list OUT/fold-K.csv with path, label, split and group: the group is the cut-out, so
+that none is in two splits.
 """
 
 import argparse

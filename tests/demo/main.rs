@@ -22,7 +22,26 @@ use anyhow::{Context, Result};
 
 use crate::{signals::Signals, stage::Stage, table::Table};
 
+/// What `--help` says.
+const HELP: &str = "\
+Three cameras on real pictures, classified, on MQTT and in a lake; Ctrl-C ends it, and counts what was made, sent and archived.
+
+Usage: [DEMO_SECONDS=30] sightline-demo
+
+Exit codes: 0 the three counts are equal, 1 they are not, or it cannot run (the reason stands on stderr), 2 the command line is wrong.";
+
 fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--help" | "-h") => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => {
+            eprintln!("demo: `{other}` is no option: it takes none; see --help");
+            return ExitCode::from(2);
+        }
+    }
     match demo() {
         Ok(counts) => {
             if let Some(missing) = counts.missing() {

@@ -20,7 +20,7 @@ use trainer::{
         pareto::front,
         prune::Asha,
         sampler::Past,
-        study::{ATTEMPTS, Budget, Next, Record, Rules, Study},
+        study::{ATTEMPTS, Budget, Next, Rules, Study},
         work::{News, work},
     },
 };
@@ -294,7 +294,7 @@ fn tune(tensors: &Path, space: &Path, tables: &str, trials: &str) -> Command {
 }
 
 /// Kills workers at random moments while another one works, then looks at what is there.
-fn kills(tensors: &Path, space: &Path, tables: &str) -> Vec<Record> {
+fn kills(tensors: &Path, space: &Path, tables: &str) -> Vec<serde_json::Value> {
     const TRIALS: &str = "14";
     let quiet = |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut dice = fastrand::Rng::with_seed(4);
@@ -310,27 +310,10 @@ fn kills(tensors: &Path, space: &Path, tables: &str) -> Vec<Record> {
         assert!(Instant::now() < deadline, "the worker that lives does not end");
         thread::sleep(Duration::from_millis(50));
     }
-    let runtime = threads();
     let said = tune(tensors, space, tables, TRIALS).output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
-    let trials = said["trials"].as_array().unwrap().len();
-    assert_eq!(trials, 14, "none is lost, none is too many: {said}");
-    let _ = runtime;
-    said["trials"].as_array().unwrap().iter().map(record).collect()
-}
-
-fn record(trial: &serde_json::Value) -> Record {
-    Record {
-        number: trial["number"].as_u64().unwrap(),
-        state: trial["state"].as_str().unwrap().into(),
-        attempt: trial["attempt"].as_u64().unwrap(),
-        parameters: serde_json::from_value(trial["parameters"].clone()).unwrap(),
-        outcome: serde_json::from_value(trial["outcome"].clone()).unwrap(),
-        why: trial["why"].as_str().map(str::to_owned),
-        epochs: trial["epochs"].as_u64().unwrap(),
-        last: None,
-    }
+    said["trials"].as_array().unwrap().clone()
 }
 
 #[test]
@@ -343,11 +326,16 @@ fn workers_that_are_killed_lose_no_trial_and_end_none_twice() {
     let on_postgres = threads().block_on(cluster.create_database("tune"));
     for tables in [format!("sqlite:{}", folder.path().join("s.db").display()), on_postgres] {
         let trials = kills(&tensors, &space, &tables);
+        assert_eq!(trials.len(), 14, "none is lost, none is too many");
         for (number, trial) in trials.iter().enumerate() {
-            assert_eq!((trial.number, trial.state.as_str()), (number as u64, "complete"), "{trial:?}");
-            assert_eq!(trial.epochs, 2, "{trial:?}");
+            assert_eq!(
+                (trial["number"].as_u64(), &trial["state"]),
+                (Some(number as u64), &"complete".into()),
+                "{trial}"
+            );
+            assert_eq!(trial["epochs"], 2, "{trial}");
         }
-        assert!(trials.iter().any(|trial| trial.attempt > 1), "a kill hit a trial");
+        assert!(trials.iter().any(|trial| trial["attempt"].as_u64() > Some(1)), "a kill hit a trial");
     }
 }
 

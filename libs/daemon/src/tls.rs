@@ -44,7 +44,7 @@ pub struct ClientTls {
 #[non_exhaustive]
 pub enum Error {
     /// A file that cannot be read as what it should be.
-    #[error("cannot read {what} from {}: {source}", .path.display())]
+    #[error("cannot read {what} from {}: {source}; correct the path, or put a PEM file there that this user may read", .path.display())]
     File {
         /// What it should hold.
         what: &'static str,

@@ -26,7 +26,7 @@ fn without_a_driver_it_says_so_and_the_next_engine_is_taken() {
     assert_eq!(chosen.engine.name(), "ort-cpu");
     let why = &chosen.refused[0].why;
     assert!(why.contains("there is no driver here"), "{why}");
-    assert!(why.contains("leave this engine out of `engines`"), "{why}");
+    assert!(why.contains("leave this engine out of `engines.preference`"), "{why}");
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Driver {
             Refusal::caused(
                 format!(
                     "the NVIDIA driver's library `{}` cannot be opened: there is no driver here, or a container does \
-                     not see it; install the driver, or leave this engine out of `engines`",
+                     not see it; install the driver, or leave this engine out of `engines.preference`",
                     path.display()
                 ),
                 error,

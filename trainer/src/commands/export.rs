@@ -1,7 +1,6 @@
 //! `sightline-train export`: a run's best network as the package that gateways run.
 
 use std::{
-    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
@@ -12,13 +11,15 @@ use clap::Args;
 use contract::{Digest, dataset::Split};
 use serde::Serialize;
 use trainer::{
-    export::{Exported, Parity, export},
+    export::{Parity, export},
     tensors::Store,
-    track::code::Code,
     train::{Checkpoint, Examples, Settings, batches::Batches, calibrate::temperature},
 };
 
-use super::train::CHECKPOINT;
+use super::{
+    package::{MadeOf, Package, held_out},
+    train::CHECKPOINT,
+};
 
 /// Write a run's best network as a model package.
 ///
@@ -39,27 +40,8 @@ pub struct Options {
     /// The tensors that it learnt from: validation gives the temperature and the golden rows
     #[arg(long, value_name = "FOLDER")]
     tensors: PathBuf,
-    /// The folder to write; must not exist
-    #[arg(long, value_name = "FOLDER")]
-    out: PathBuf,
-    /// The model's name
-    #[arg(long, default_value = "classifier")]
-    id: String,
-    /// Its version
-    #[arg(long, default_value = "1")]
-    version: String,
-    /// Least score for an event of any class, 0 to 1
-    #[arg(long, value_name = "SCORE")]
-    threshold: Option<f32>,
-    /// SPDX licence expression of the model
-    #[arg(long)]
-    licence: Option<String>,
-    /// Inputs of the validation split that are compared
-    #[arg(long, default_value_t = 256, value_name = "N")]
-    inputs: usize,
-    /// The file of libonnxruntime; else ORT_DYLIB_PATH names it, or it is looked for in the usual places
-    #[arg(long, value_name = "FILE")]
-    library: Option<PathBuf>,
+    #[command(flatten)]
+    package: Package,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -86,41 +68,23 @@ pub fn run(options: &Options, built_from: Option<&str>, out: &mut impl io::Write
         options.tensors.display(),
         checkpoint.state.examples
     );
-    let (dataset, preprocess) = (store.index.dataset, store.index.form.preprocess);
+    let made_of = MadeOf::of(&store.index);
     let examples = store.examples();
     let held = held_out(&examples);
     let temperature = heat(&checkpoint, &examples, &held);
-    let threshold = |class: &std::sync::Arc<str>| options.threshold.map(|score| (class.clone(), score));
-    let code = Code::here(built_from);
-    let exported = Exported {
-        id: options.id.clone(),
-        version: options.version.clone(),
-        classes: examples.classes.clone(),
-        temperature,
-        thresholds: examples.classes.iter().filter_map(threshold).collect::<BTreeMap<_, _>>(),
-        commit: code.commit.or(Some(code.built_from)).filter(|commit| commit != "unknown"),
-        dataset: Some(dataset),
-        preprocess,
-        licence: options.licence.clone(),
-    };
-    let some = held.iter().take(options.inputs.max(1));
-    let inputs: Vec<Vec<u8>> = some.map(|number| examples.tensor(*number).to_vec()).collect();
-    let (digest, parity) = export(&checkpoint, &exported, &inputs, &options.out, options.library.clone())?;
-    let made = Made { out: &options.out, digest, temperature, parity };
+    let exported = options.package.exported(&examples.classes, temperature, made_of, built_from);
+    let (_, inputs) = options.package.compared(&examples);
+    let (digest, parity) =
+        export(&checkpoint, &exported, &inputs, &options.package.out, options.package.library.clone())?;
+    let made = Made { out: &options.package.out, digest, temperature, parity };
     if options.json {
         serde_json::to_writer_pretty(&mut *out, &made).map_err(io::Error::from)?;
         return Ok(writeln!(out)?);
     }
-    writeln!(out, "package     {} {digest}", options.out.display())?;
+    writeln!(out, "package     {} {digest}", options.package.out.display())?;
     writeln!(out, "calibrated  temperature {temperature:.3}, on {} held-out pictures", held.len())?;
     writeln!(out, "parity      {:.1e} of a log-probability at most, on {} inputs", parity.difference, parity.inputs)?;
     Ok(())
-}
-
-/// Validation examples; where there are none, training ones must do for parity, and nothing is calibrated.
-fn held_out(examples: &Examples) -> Vec<u32> {
-    let validation = examples.of(Split::Validation);
-    if validation.is_empty() { examples.of(Split::Train) } else { validation }
 }
 
 fn heat(checkpoint: &Checkpoint, examples: &Examples, held: &[u32]) -> f32 {

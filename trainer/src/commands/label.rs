@@ -13,7 +13,7 @@ use store::labels::{Label, LabelQuery};
 use trainer::{
     dataset::{Bytes, crop::crop},
     lake::{
-        Copies,
+        Copies, Hub,
         found::{name, subject},
         samples::samples,
     },
@@ -179,12 +179,12 @@ fn add(options: &Add, out: &mut impl io::Write) -> Result<()> {
     );
     let runtime = runtime()?;
     let hub = open(&runtime, &options.state)?;
-    let known = runtime.block_on(known(&hub, &labels))?;
+    let strange = runtime.block_on(strange(&hub, &labels))?;
     ensure!(
-        known.is_empty(),
-        "the lake has no {} of these pictures, as {}: is this the right hub?",
-        known.len(),
-        known.iter().take(3).cloned().collect::<Vec<_>>().join(", ")
+        strange.is_empty(),
+        "the lake has not {} of these pictures, as {}: is this the right hub?",
+        strange.len(),
+        strange.iter().take(3).cloned().collect::<Vec<_>>().join(", ")
     );
     let added = runtime.block_on(hub.labels.add(&labels))?;
     if options.json {
@@ -194,14 +194,14 @@ fn add(options: &Add, out: &mut impl io::Write) -> Result<()> {
 }
 
 /// Pictures that the lake does not have.
-async fn known(hub: &trainer::lake::Hub, labels: &[Label]) -> Result<Vec<String>> {
-    let mut missing = Vec::new();
+async fn strange(hub: &Hub, labels: &[Label]) -> Result<Vec<String>> {
+    let mut strange = Vec::new();
     for label in labels {
         if hub.index.samples_of(&label.frame_id, Some(&label.region)).await?.is_empty() {
-            missing.push(format!("{}@{}", label.frame_id, label.region));
+            strange.push(format!("{}@{}", label.frame_id, label.region));
         }
     }
-    Ok(missing)
+    Ok(strange)
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {

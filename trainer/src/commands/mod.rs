@@ -7,6 +7,7 @@ pub mod export;
 pub mod inspect;
 pub mod label;
 pub mod lake;
+pub mod package;
 pub mod pipeline;
 pub mod preprocess;
 pub mod replay;

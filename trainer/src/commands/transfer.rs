@@ -1,23 +1,24 @@
 //! `sightline-train transfer`: another model's features with a last layer of one's own.
 
 use std::{
-    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 use clap::Args;
-use contract::{Digest, dataset::Split};
+use contract::Digest;
 use serde::Serialize;
 use trainer::{
-    export::{Exported, Parity},
+    export::Parity,
     tensors::{INDEX, Store},
-    track::code::Code,
     transfer::{Backbone, Features, Head, HeadSettings, package},
 };
 
-use super::bar;
+use super::{
+    bar,
+    package::{MadeOf, Package},
+};
 
 /// Train the last layer alone, on the features of a model that has learnt from many pictures.
 ///
@@ -38,15 +39,8 @@ pub struct Options {
     /// The model package whose features are used
     #[arg(long, value_name = "PACKAGE")]
     backbone: PathBuf,
-    /// The folder to write; must not exist
-    #[arg(long, value_name = "FOLDER")]
-    out: PathBuf,
-    /// The model's name
-    #[arg(long, default_value = "classifier")]
-    id: String,
-    /// Its version
-    #[arg(long, default_value = "1")]
-    version: String,
+    #[command(flatten)]
+    package: Package,
     /// Passes over the training examples
     #[arg(long, default_value_t = 60)]
     epochs: u32,
@@ -59,18 +53,6 @@ pub struct Options {
     /// Everything drawn by chance derives from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Least score for an event of any class, 0 to 1
-    #[arg(long, value_name = "SCORE")]
-    threshold: Option<f32>,
-    /// SPDX licence expression of the model
-    #[arg(long)]
-    licence: Option<String>,
-    /// Inputs of the validation split that are compared
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    inputs: usize,
-    /// The file of libonnxruntime; else ORT_DYLIB_PATH names it, or it is looked for in the usual places
-    #[arg(long, value_name = "FILE")]
-    library: Option<PathBuf>,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -93,11 +75,11 @@ pub fn run(options: &Options, built_from: Option<&str>, out: &mut impl io::Write
     trainer::train::memory::keep();
     let backbone = Backbone::open(&options.backbone)?;
     let store = Store::open(&options.tensors)?;
-    let (dataset, preprocess) = (store.index.dataset, store.index.form.preprocess);
+    let made_of = MadeOf::of(&store.index);
     let index = std::fs::read_to_string(options.tensors.join(INDEX)).context("read the tensors' index")?;
     let examples = store.examples();
     let progress = bar(examples.labels.len() as u64, "pictures");
-    let (cache, library) = (Some(options.tensors.as_path()), options.library.clone());
+    let (cache, library) = (Some(options.tensors.as_path()), options.package.library.clone());
     let features = Features::of(&backbone, &examples, &index, cache, library, &|n| progress.inc(n));
     progress.finish_and_clear();
     let features = features?;
@@ -111,28 +93,13 @@ pub fn run(options: &Options, built_from: Option<&str>, out: &mut impl io::Write
     let head = Head::train(&features, &examples.labels, examples.classes.len(), &settings, &|decay, accuracy| {
         eprintln!("sightline-train: decay {decay}: {:.2} % right", accuracy * 100.0);
     })?;
-    let held = match examples.of(Split::Validation) {
-        none if none.is_empty() => examples.of(Split::Train),
-        held => held,
-    };
-    let numbers: Vec<usize> = held.iter().take(options.inputs).map(|number| *number as usize).collect();
-    let inputs: Vec<Vec<u8>> = numbers.iter().map(|number| examples.tensor(*number as u32).to_vec()).collect();
-    let threshold = |class: &std::sync::Arc<str>| options.threshold.map(|score| (class.clone(), score));
-    let exported = Exported {
-        id: options.id.clone(),
-        version: options.version.clone(),
-        classes: examples.classes.clone(),
-        temperature: head.temperature,
-        thresholds: examples.classes.iter().filter_map(threshold).collect::<BTreeMap<_, _>>(),
-        commit: Code::here(built_from).commit,
-        dataset: Some(dataset),
-        preprocess,
-        licence: options.licence.clone(),
-    };
+    let exported = options.package.exported(&examples.classes, head.temperature, made_of, built_from);
+    let (numbers, inputs) = options.package.compared(&examples);
     let of = (&features, numbers.as_slice(), inputs.as_slice());
-    let (digest, parity) = package::write(&backbone, &head, &exported, of, &options.out, options.library.clone())?;
+    let (digest, parity) =
+        package::write(&backbone, &head, &exported, of, &options.package.out, options.package.library.clone())?;
     let made = Made {
-        out: &options.out,
+        out: &options.package.out,
         digest,
         backbone: backbone.package.digest(),
         features: features.width,
@@ -144,7 +111,7 @@ pub fn run(options: &Options, built_from: Option<&str>, out: &mut impl io::Write
     if options.json {
         return Ok(writeln!(out, "{}", serde_json::to_string(&made)?)?);
     }
-    writeln!(out, "package     {} {digest}", options.out.display())?;
+    writeln!(out, "package     {} {digest}", options.package.out.display())?;
     writeln!(out, "backbone    {} with {} features", backbone.package.manifest().id, features.width)?;
     writeln!(out, "validation  {:.2} % right, decay {}", head.accuracy * 100.0, head.decay)?;
     writeln!(out, "calibrated  temperature {:.3}", head.temperature)?;

@@ -24,7 +24,7 @@ pub enum Teacher {
     },
 }
 
-/// Microseconds of an hour's hundredth part and more: the length of a block of one camera's time, which no split tears.
+/// Length in microseconds of the block of one camera's time that no split tears.
 pub type Block = i64;
 
 /// Pictures with their classes, groups and archived inputs.

@@ -25,8 +25,8 @@ pub fn temperature(logits: &[f32], truth: &[u16]) -> f32 {
     ((low + high) / 2.0).exp() as f32
 }
 
-/// Mean negative log-likelihood.
-fn surprise(logits: &[f32], truth: &[u16], temperature: f64) -> f64 {
+/// Mean negative log-likelihood of the truth, with logits divided by the temperature.
+pub(crate) fn surprise(logits: &[f32], truth: &[u16], temperature: f64) -> f64 {
     let classes = logits.len() / truth.len();
     let of = |(row, class): (&[f32], &u16)| {
         let row = row.iter().map(|value| f64::from(*value) / temperature);

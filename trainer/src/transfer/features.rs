@@ -65,7 +65,9 @@ impl Features {
                 engine.run(Batch { input: &input, n: some.len() }, out, None)?;
             } else {
                 let each = input.chunks_exact(package.tensor_len()).zip(out.chunks_exact_mut(width));
-                each.into_iter().try_for_each(|(input, out)| engine.run(Batch { input, n: 1 }, out, None))?;
+                for (input, out) in each {
+                    engine.run(Batch { input, n: 1 }, out, None)?;
+                }
             }
             progress(some.len() as u64);
         }

@@ -10,7 +10,7 @@ use crate::{
     train::{
         Label,
         batches::dice,
-        calibrate::temperature,
+        calibrate::{surprise, temperature},
         optimiser::{self, Memory, Step},
         schedule,
         settings::Optimiser,
@@ -87,7 +87,7 @@ impl Head {
                 head.temperature = temperature(&logits, &truth);
             }
             progress(*decay, head.accuracy);
-            let cost = surprise(&logits, &truth, head.temperature);
+            let cost = surprise(&logits, &truth, head.temperature.into());
             // Accuracy first; of equals the one that is less surprised.
             let worth = head.accuracy - 1e-6 * cost;
             if best.as_ref().is_none_or(|(most, _)| worth > *most) {
@@ -199,22 +199,11 @@ fn unscaled(values: &[f32], scale: &Scale, classes: usize, decay: f64) -> Head {
 }
 
 /// Share of rows whose greatest logit is the right one.
-pub fn share_right(logits: &[f32], truth: &[u16]) -> f64 {
+fn share_right(logits: &[f32], truth: &[u16]) -> f64 {
     let classes = logits.len() / truth.len().max(1);
     let right = logits.chunks_exact(classes.max(1)).zip(truth).filter(|(row, class)| {
         let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(at, _)| at);
         best == Some(usize::from(**class))
     });
     right.count() as f64 / truth.len().max(1) as f64
-}
-
-fn surprise(logits: &[f32], truth: &[u16], temperature: f32) -> f64 {
-    let classes = logits.len() / truth.len().max(1);
-    let mut probabilities = vec![0.0; classes];
-    let of = |(row, class): (&[f32], &u16)| {
-        let row: Vec<f32> = row.iter().map(|logit| logit / temperature).collect();
-        vision::softmax(&row, &mut probabilities);
-        -f64::from(probabilities[usize::from(*class)].max(f32::MIN_POSITIVE)).ln()
-    };
-    logits.chunks_exact(classes.max(1)).zip(truth).map(of).sum::<f64>() / truth.len().max(1) as f64
 }

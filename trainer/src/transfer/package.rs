@@ -23,7 +23,7 @@ pub fn write(
     backbone: &Backbone,
     head: &Head,
     exported: &Exported,
-    (features, numbers, inputs): (&Features, &[usize], &[Vec<u8>]),
+    (features, numbers, inputs): (&Features, &[u32], &[Vec<u8>]),
     out: &Path,
     library: Option<PathBuf>,
 ) -> Result<(Digest, Parity), Error> {
@@ -36,7 +36,7 @@ pub fn write(
     let scratch = tempfile::Builder::new().prefix(".export-").tempdir_in(parent).map_err(failed)?;
     let expected: Vec<Vec<f32>> = numbers
         .iter()
-        .map(|number| export::log_softmax(&head.logits(features.row(*number)), head.temperature))
+        .map(|number| export::log_softmax(&head.logits(features.row(*number as usize)), head.temperature))
         .collect();
     let model = graph(backbone, head, exported).encode_to_vec();
     let input = backbone.package.manifest().input.clone();

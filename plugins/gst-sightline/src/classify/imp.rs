@@ -244,9 +244,12 @@ impl BaseTransformImpl for Classify {
             let answer = self.await_answer(&answer)?;
             region.tensor = answer.tensor;
             match (answer.outcome, region.rect) {
-                (Ok((probabilities, engine)), Some(rect)) => {
-                    let found = classes(instance, &probabilities, &engine, *top_k);
+                (Ok((probabilities, ran)), Some(rect)) => {
+                    let found = classes(instance, &probabilities, &ran, *top_k);
                     meta::add(buffer, &region.wanted.name, rect, &found);
+                    if ran != *engine {
+                        *engine = self.tell(instance);
+                    }
                 }
                 (Err(why), _) => trouble = Some(why),
                 _ => {}
@@ -256,9 +259,6 @@ impl BaseTransformImpl for Classify {
             gst::element_imp_warning!(self, gst::LibraryError::Failed, ("pictures pass unclassified: {why}"));
         }
         *failing = trouble.is_some();
-        if instance.standing().engine != *engine {
-            *engine = self.tell(instance);
-        }
         Ok(gst::FlowSuccess::Ok)
     }
 }
